@@ -1,0 +1,1 @@
+"""Shared fixtures: real servers on free loopback ports, started for a test and stopped by process id."""
