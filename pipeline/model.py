@@ -407,6 +407,59 @@ class DeadLetter:
 Record: TypeAlias = Features | Alarm | SessionSummary | OperatorExposure | DeviceStatus | DeadLetter
 
 
+# ----------------------------------------------------------------- features as the stores keep them
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureSecond:
+    """One whole second of a gun's hops: the last of them, and the worst value some of them reached.
+
+    A hop belongs to the second in which its samples end. `contact_hops` of `hops` were in contact.
+    """
+
+    last: Features
+    hops: int
+    contact_hops: int
+    contact_force_n_max: float
+    stiffness_max: float
+    dwell_s_max: float
+    accel_rms_g_max: float
+    crest_max: float
+    a_hv_m_s2_max: float
+    quality_worst: Quality
+
+
+@dataclass(frozen=True, slots=True)
+class MinuteRollup:
+    """One whole minute of a gun's hops, starting at `t_ns`, as sums that add exactly and as maxima.
+
+    Contact force is summed over the hops in contact, percussion and a_hv² over those with the motor
+    on. `session_id` and `site` are those of the last hop.
+    """
+
+    id: DeviceId
+    t_ns: int
+    session_id: str | None
+    site: str
+    hops: int
+    contact_hops: int
+    running_hops: int
+    degraded_hops: int  # quality worse than good
+    contact_force_n_sum: float
+    contact_force_n_max: float
+    stiffness_max: float
+    dwell_s_max: float
+    accel_rms_g_max: float
+    percussion_hz_sum: float
+    a_hv_m2_s4_sum: float
+    a_hv_m_s2_max: float
+
+
+OutboundRecord: TypeAlias = (
+    FeatureSecond | MinuteRollup | Alarm | SessionSummary | OperatorExposure | DeviceStatus
+)  # what is spooled for InfluxDB; dead letters stay in the embedded store
+
+
 @dataclass(slots=True)
 class Counters:
     """What became of every message since the store began. Frames in = processed + rejected + duplicate + late."""
