@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 UNKNOWN_SITE = "unknown"  # what records say where no session or no site is set (contract, "session")
+HOP_NS = 250_000_000  # the step at which features come out (contract, "Quantities")
 
 
 class DeviceId(NamedTuple):
@@ -319,6 +320,8 @@ class Features:
     calibrated: bool = False
     battery_mv: int | None = None
     temperature_c: float | None = None
+    clipped: bool = False  # samples at the rail, or the device's own clipping flag
+    stuck: bool = False  # an axis that does not move while the motor runs
 
 
 class StreamEventKind(StrEnum):
@@ -343,7 +346,7 @@ class StreamEvent:
 
 @dataclass(frozen=True, slots=True)
 class SessionSummary:
-    """A finished (or so far) session: one record at its end, and at every checkpoint while it runs.
+    """A finished (or so far) session: one record at its start, end and every minute between.
 
     `force_histogram_s` are seconds of contact in bands of 10 N, the last one open.
     """
@@ -462,12 +465,17 @@ OutboundRecord: TypeAlias = (
 
 @dataclass(slots=True)
 class Counters:
-    """What became of every message since the store began. Frames in = processed + rejected + duplicate + late."""
+    """What became of every message since the store began.
+
+    frames = frames_processed + frames_duplicate + frames_late + frames_rejected; `rejected` counts
+    refused messages of every kind, by reason.
+    """
 
     messages: int = 0
     frames: int = 0
     frames_processed: int = 0
     frames_duplicate: int = 0
     frames_late: int = 0
+    frames_rejected: int = 0
     frames_missing: int = 0  # sequence numbers that never came
     rejected: dict[str, int] = field(default_factory=dict)
