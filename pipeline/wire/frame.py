@@ -9,7 +9,7 @@ import math
 import struct
 import zlib
 from functools import lru_cache
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 from pydantic import TypeAdapter
@@ -30,12 +30,13 @@ JSON_ACCEL_G_PER_LSB: Final = 1 / 1024  # ±32 g, the widest accelerometer range
 JSON_CURRENT_A_PER_LSB: Final = float(np.float32(0.001))  # ±32 A; as the f32 of the header holds it
 
 _HEADER = struct.Struct("<4sHHIIQfHHffHhI")
+_Header: TypeAlias = tuple[
+    bytes, int, int, int, int, int, float, int, int, float, float, int, int, int
+]
 _CRC = struct.Struct("<I")
 _MAGIC = b"MGF1"
-_HEADER_BYTES = struct.Struct("<H")
-_SAMPLE_COUNT = struct.Struct("<H")
-_HEADER_BYTES_AT = 4
-_SAMPLE_COUNT_AT = 28
+_HEADER_BYTES: Final = 1  # its place in an unpacked header
+_COUNT: Final = 7
 _SAMPLE = np.dtype("<i2")
 _BYTES_PER_SAMPLE = 8  # ax, ay, az, current
 _BATTERY_UNKNOWN_MV = 0
@@ -55,7 +56,6 @@ def decode_frame(id_: DeviceId, payload: bytes) -> Frame:
 
 def _decode_binary(id_: DeviceId, payload: bytes) -> Frame:
     """A frame whose `samples_lsb` is a read-only view of `payload`."""
-    _check_envelope(payload)
     (
         _magic,
         header_bytes,
@@ -71,7 +71,7 @@ def _decode_binary(id_: DeviceId, payload: bytes) -> Frame:
         battery_mv,
         temperature_cc,
         _reserved,
-    ) = _HEADER.unpack_from(payload)
+    ) = _read_header(payload)
     if not (
         1 <= count <= SAMPLE_COUNT_MAX
         and t0_ns <= T_NS_MAX
@@ -100,17 +100,17 @@ def _decode_binary(id_: DeviceId, payload: bytes) -> Frame:
     )
 
 
-def _check_envelope(payload: bytes) -> None:
-    """Magic, lengths and CRC: the payload holds exactly the samples that its header announces."""
+def _read_header(payload: bytes) -> _Header:
+    """The header of a payload whose magic, length and CRC are right."""
     if payload[:4] != _MAGIC:
         raise DecodeError(DecodeReason.BAD_MAGIC, f"starts with {payload[:4]!r}, not {_MAGIC!r}")
     if len(payload) < _HEADER.size + _CRC.size:
         raise DecodeError(DecodeReason.TOO_SHORT, f"{len(payload)} bytes hold no header")
-    (header_bytes,) = _HEADER_BYTES.unpack_from(payload, _HEADER_BYTES_AT)
-    (count,) = _SAMPLE_COUNT.unpack_from(payload, _SAMPLE_COUNT_AT)
+    header: _Header = _HEADER.unpack_from(payload)
+    header_bytes = header[_HEADER_BYTES]
     if header_bytes < _HEADER.size:
         raise DecodeError(DecodeReason.BAD_FIELD, f"{header_bytes=} is less than {_HEADER.size}")
-    due = header_bytes + _BYTES_PER_SAMPLE * count + _CRC.size
+    due = header_bytes + _BYTES_PER_SAMPLE * header[_COUNT] + _CRC.size
     if len(payload) != due:
         reason = DecodeReason.TOO_SHORT if len(payload) < due else DecodeReason.TOO_LONG
         raise DecodeError(reason, f"{len(payload)} bytes; the header announces {due}")
@@ -118,6 +118,7 @@ def _check_envelope(payload: bytes) -> None:
     computed = zlib.crc32(payload[: -_CRC.size])
     if computed != sent:
         raise DecodeError(DecodeReason.BAD_CRC, f"CRC is {computed:08x}, the frame says {sent:08x}")
+    return header
 
 
 def encode_frame(frame: Frame) -> bytes:
