@@ -1,0 +1,45 @@
+"""The alarms: a table of sourced rows, and the pure conditions that decide them."""
+
+from pipeline.rules.conditions import (
+    HAV_ACTION_M_S2,
+    HAV_LIMIT_M_S2,
+    HOP_CONDITIONS,
+    LINK_CONDITIONS,
+    REJECTED_FRAMES,
+    REJECTED_WINDOW_S,
+    SESSION_CONTACT_ADVISORY_S,
+    SILENCE_S,
+    SITE_CONTACT_ADVISORY_S,
+    START_FORCE_N,
+    START_WINDOW_S,
+    UNKNOWN,
+    Condition,
+    Link,
+    Situation,
+    Verdict,
+)
+from pipeline.rules.table import ALARMS, AlarmKind, AlarmRow, Signal, judge
+
+__all__ = [
+    "ALARMS",
+    "HAV_ACTION_M_S2",
+    "HAV_LIMIT_M_S2",
+    "HOP_CONDITIONS",
+    "LINK_CONDITIONS",
+    "REJECTED_FRAMES",
+    "REJECTED_WINDOW_S",
+    "SESSION_CONTACT_ADVISORY_S",
+    "SILENCE_S",
+    "SITE_CONTACT_ADVISORY_S",
+    "START_FORCE_N",
+    "START_WINDOW_S",
+    "UNKNOWN",
+    "AlarmKind",
+    "AlarmRow",
+    "Condition",
+    "Link",
+    "Signal",
+    "Situation",
+    "Verdict",
+    "judge",
+]

@@ -1,0 +1,377 @@
+"""The ALARMS table: one sourced row an alarm.
+
+A row says when an alarm stands, how urgent it is, how long its delays are, what to do about it and
+who says so. The machine that moves alarms is elsewhere (`alarms`), and so are the conditions
+(`conditions`). May import `conditions`, `sites` and `model`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+
+from pipeline.model import Priority, Quality
+from pipeline.rules.conditions import HOP_CONDITIONS, UNKNOWN, Condition, Situation
+
+
+class AlarmKind(StrEnum):
+    USE = "use"  # about the treatment
+    TECHNICAL = "technical"  # about the equipment
+
+
+class Signal(StrEnum):
+    """What a rule looks at. The first four are worth nothing when the samples are BAD."""
+
+    CONTACT = "contact"
+    FORCE = "force"
+    STIFFNESS = "stiffness"
+    MOTOR = "motor"
+    SAMPLES = "samples"  # the samples' own health
+    TIMING = "timing"  # order and clock of the frames
+    HOUSEKEEPING = "housekeeping"  # calibration, battery, temperature
+    SESSION = "session"  # what has been summed up over session, site or operator's day
+    LINK = "link"  # the messages themselves
+
+    @property
+    def needs_good_samples(self) -> bool:
+        return self in _SAMPLED
+
+
+_SAMPLED = frozenset({Signal.CONTACT, Signal.FORCE, Signal.STIFFNESS, Signal.MOTOR})
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmRow:
+    """One alarm: when it stands, how urgent it is, what to do about it, and who says so.
+
+    LOW clears by itself, MEDIUM wants an acknowledgement, HIGH, where `latched`, also a reset.
+    `priority_highest` is what a condition may raise `priority` to. `falling`: small values are the
+    bad ones, so the peak is the smallest.
+    """
+
+    rule: str
+    kind: AlarmKind
+    signal: Signal
+    priority: Priority
+    on_delay_s: float
+    off_delay_s: float
+    unit: str
+    condition: str
+    advice: str
+    source: str
+    latched: bool = False
+    priority_highest: Priority | None = None
+    falling: bool = False
+
+    @property
+    def on_delay_ns(self) -> int:
+        return round(self.on_delay_s * 1e9)
+
+    @property
+    def off_delay_ns(self) -> int:
+        return round(self.off_delay_s * 1e9)
+
+
+_USE, _TECHNICAL = AlarmKind.USE, AlarmKind.TECHNICAL
+_LOW, _MEDIUM, _HIGH = Priority.LOW, Priority.MEDIUM, Priority.HIGH
+_DETECTION = "detection.md, use alarms"
+
+_ROWS = (
+    AlarmRow(
+        "OVERDWELL_ADVISORY",
+        _USE,
+        Signal.CONTACT,
+        _LOW,
+        on_delay_s=0.0,
+        off_delay_s=2.0,
+        unit="s",
+        condition="in contact on one spot (head within 3 cm) for the site's advisory time",
+        advice="Move on: this spot has had its time.",
+        source=f"{_DETECTION}; seconds: sites",
+    ),
+    AlarmRow(
+        "OVERDWELL",
+        _USE,
+        Signal.CONTACT,
+        _MEDIUM,
+        on_delay_s=0.0,
+        off_delay_s=2.0,
+        unit="s",
+        condition="in contact on one spot (head within 3 cm) for the site's limit",
+        advice="Move the gun now; keep it gliding, and leave this spot for today.",
+        source=f"{_DETECTION}; seconds: sites",
+    ),
+    AlarmRow(
+        "EXCESS_PRESSURE",
+        _USE,
+        Signal.FORCE,
+        _MEDIUM,
+        on_delay_s=1.0,
+        off_delay_s=1.0,
+        unit="N",
+        condition="contact force (1 s mean) over the site's limit; off under 90 % of it",
+        advice="Ease off: let the gun's own weight do the work.",
+        source=f"{_DETECTION}; newtons: sites",
+    ),
+    AlarmRow(
+        "EXTREME_PRESSURE",
+        _USE,
+        Signal.FORCE,
+        _HIGH,
+        on_delay_s=0.5,
+        off_delay_s=1.0,
+        unit="N",
+        condition="contact force over twice the site's limit or its ISO/TS 15066 ceiling,"
+        " whichever is lower; off under 90 % of it",
+        advice="Lift off at once. Ask how it felt, look at the skin, and reset when all is well.",
+        source=f"{_DETECTION}; ceiling: ISO/TS 15066:2016 Table A.2",
+        latched=True,
+    ),
+    AlarmRow(
+        "TENDON_PROXIMITY",
+        _USE,
+        Signal.STIFFNESS,
+        _MEDIUM,
+        on_delay_s=1.0,
+        off_delay_s=1.0,
+        unit="1",
+        condition="head on tendon, attachment or thin-covered bone (stiffness over 0.5) at 12 N or"
+        " more; high when the force is over the site's tendon limit",
+        advice="Move to the belly of the muscle: tendon and bone are under the head.",
+        source=f"{_DETECTION}; stiffness 0.5: engineering choice, midway between muscle and tendon",
+        latched=True,
+        priority_highest=_HIGH,
+    ),
+    AlarmRow(
+        "NO_GO_SITE",
+        _USE,
+        Signal.CONTACT,
+        _HIGH,
+        on_delay_s=0.5,
+        off_delay_s=2.0,
+        unit="N",
+        condition="contact on a site the client asked to leave alone, or one never treated",
+        advice="Lift off: this site is not to be treated.",
+        source=f"{_DETECTION}; sites never treated: sites",
+        latched=True,
+    ),
+    AlarmRow(
+        "MUSCLE_GROUP_TIME",
+        _USE,
+        Signal.SESSION,
+        _LOW,
+        on_delay_s=0.0,
+        off_delay_s=0.0,
+        unit="s",
+        condition="120 s of contact on one site in this session; off when the site changes",
+        advice="Change to another muscle group.",
+        source=f"{_DETECTION}: 30 s to 2 min a muscle group",
+    ),
+    AlarmRow(
+        "SESSION_TIME",
+        _USE,
+        Signal.SESSION,
+        _LOW,
+        on_delay_s=0.0,
+        off_delay_s=0.0,
+        unit="s",
+        condition="15 min of contact in this session; off when it ends",
+        advice="Bring the session to its end.",
+        source=f"{_DETECTION}: 10-20 min a session",
+    ),
+    AlarmRow(
+        "STARTED_TOO_STRONG",
+        _USE,
+        Signal.SESSION,
+        _LOW,
+        on_delay_s=0.0,
+        off_delay_s=0.0,
+        unit="1",
+        condition="first contact above the second-lowest speed, or over 30 N within 10 s of it;"
+        " off 10 s later. The value is how many times too much",
+        advice="Begin at the lowest speed and with little pressure; let the tissue warm up.",
+        source=_DETECTION,
+    ),
+    AlarmRow(
+        "HAV_ACTION",
+        _USE,
+        Signal.SESSION,
+        _MEDIUM,
+        on_delay_s=0.0,
+        off_delay_s=0.0,
+        unit="m/s²",
+        condition="the operator's daily exposure A(8) reaches 2.5 m/s²; off the next day",
+        advice="Share the remaining treatments with a colleague, or use a gun that shakes less.",
+        source="Directive 2002/44/EC Art. 3: exposure action value",
+    ),
+    AlarmRow(
+        "HAV_LIMIT",
+        _USE,
+        Signal.SESSION,
+        _HIGH,
+        on_delay_s=0.0,
+        off_delay_s=0.0,
+        unit="m/s²",
+        condition="the operator's daily exposure A(8) reaches 5.0 m/s²; off the next day",
+        advice="Put the gun down: this operator has had today's dose of vibration.",
+        source="Directive 2002/44/EC Art. 3: exposure limit value",
+        latched=True,
+    ),
+    AlarmRow(
+        "DEVICE_OFFLINE",
+        _TECHNICAL,
+        Signal.LINK,
+        _LOW,
+        on_delay_s=0.0,
+        off_delay_s=0.0,
+        unit="1",
+        condition="the gun's Last Will has come; medium while a session is open",
+        advice="The gun is not watched. Check its battery and the wireless network.",
+        source="telemetry.md, state; priority: engineering choice, a gun in a drawer is no event",
+        priority_highest=_MEDIUM,
+    ),
+    AlarmRow(
+        "NO_FRAMES",
+        _TECHNICAL,
+        Signal.LINK,
+        _MEDIUM,
+        on_delay_s=0.0,
+        off_delay_s=0.0,
+        unit="s",
+        condition="online and its motor ran, but silent for 5 s",
+        advice="The gun may run unwatched: stop it, and start it again.",
+        source="detection.md, technical alarms",
+    ),
+    AlarmRow(
+        "SEQUENCE_GAP",
+        _TECHNICAL,
+        Signal.TIMING,
+        _LOW,
+        on_delay_s=0.0,
+        off_delay_s=10.0,
+        unit="frames",
+        condition="frames are missing and will not come any more; off after 10 s without loss",
+        advice="The wireless network loses data: move the access point or the gun.",
+        source="detection.md, technical alarms; 10 s: engineering choice, 40 hops of evidence",
+    ),
+    AlarmRow(
+        "SENSOR_CLIPPED",
+        _TECHNICAL,
+        Signal.SAMPLES,
+        _LOW,
+        on_delay_s=0.5,
+        off_delay_s=5.0,
+        unit="1",
+        condition="samples at the rail, or the device's own clipping flag",
+        advice="Pressure and tissue cannot be judged: ease off, or lower the speed.",
+        source="detection.md, technical alarms; 0.5 s: engineering choice, a knock clips one hop",
+    ),
+    AlarmRow(
+        "SENSOR_STUCK",
+        _TECHNICAL,
+        Signal.SAMPLES,
+        _MEDIUM,
+        on_delay_s=1.0,
+        off_delay_s=5.0,
+        unit="1",
+        condition="an axis does not move while the motor runs",
+        advice="The sensor is broken: take the gun out of use.",
+        source="detection.md, technical alarms; delays: engineering choice",
+    ),
+    AlarmRow(
+        "CLOCK_STEP",
+        _TECHNICAL,
+        Signal.TIMING,
+        _LOW,
+        on_delay_s=0.0,
+        off_delay_s=10.0,
+        unit="1",
+        condition="the gun's clock jumped; off after 10 s without a jump",
+        advice="Times of this gun's records jump here; check its time source if it recurs.",
+        source="detection.md, technical alarms; 10 s: engineering choice",
+    ),
+    AlarmRow(
+        "CLOCK_UNSYNCED",
+        _TECHNICAL,
+        Signal.TIMING,
+        _LOW,
+        on_delay_s=5.0,
+        off_delay_s=1.0,
+        unit="1",
+        condition="the gun says that its clock is not synchronised",
+        advice="Times of this gun's records may be wrong; check its time source.",
+        source="telemetry.md, flags bit 0; 5 s: engineering choice, a start-up takes that long",
+    ),
+    AlarmRow(
+        "BATTERY_LOW",
+        _TECHNICAL,
+        Signal.HOUSEKEEPING,
+        _LOW,
+        on_delay_s=5.0,
+        off_delay_s=5.0,
+        unit="mV",
+        condition="battery under the model's low mark; off over 103 % of it",
+        advice="Charge the gun before the next client.",
+        source="the model's profile; 5 s: engineering choice, a start sags the battery briefly",
+        falling=True,
+    ),
+    AlarmRow(
+        "OVERHEATED",
+        _TECHNICAL,
+        Signal.HOUSEKEEPING,
+        _MEDIUM,
+        on_delay_s=5.0,
+        off_delay_s=5.0,
+        unit="°C",
+        condition="housing at 48 °C or more; off under 46 °C",
+        advice="Put the gun down and let it cool: longer contact would burn the skin.",
+        source="ISO 13732-1:2006, burn threshold for 10 min; 46 °C and 5 s: engineering choice",
+    ),
+    AlarmRow(
+        "STALLED",
+        _TECHNICAL,
+        Signal.MOTOR,
+        _MEDIUM,
+        on_delay_s=0.5,
+        off_delay_s=1.0,
+        unit="A",
+        condition="the motor is held still against its command",
+        advice="Switch off, free the head, and press less.",
+        source="detection.md, technical alarms; 0.5 s: its bound on inrush",
+    ),
+    AlarmRow(
+        "UNCALIBRATED",
+        _TECHNICAL,
+        Signal.HOUSEKEEPING,
+        _LOW,
+        on_delay_s=1.0,
+        off_delay_s=0.0,
+        unit="1",
+        condition="no bench calibration of this unit: force is the model's prior, less sure",
+        advice="Calibrate this gun on the bench; until then read its force as a rough figure.",
+        source="detection.md, technical alarms; 1 s: engineering choice",
+    ),
+    AlarmRow(
+        "REJECTING_FRAMES",
+        _TECHNICAL,
+        Signal.LINK,
+        _MEDIUM,
+        on_delay_s=0.0,
+        off_delay_s=0.0,
+        unit="frames",
+        condition="3 bad frames of this gun within 10 s; off when there are fewer",
+        advice="Part of what the gun sends cannot be read: check its firmware and its network.",
+        source="detection.md, technical alarms; 3 in 10 s: engineering choice",
+    ),
+)
+
+ALARMS: Mapping[str, AlarmRow] = MappingProxyType({row.rule: row for row in _ROWS})
+
+
+def judge(row: AlarmRow, situation: Situation, held: bool) -> Condition:
+    """What one rule says of one hop: UNKNOWN without a look if it needs samples that are BAD."""
+    if situation.features.quality is Quality.BAD and row.signal.needs_good_samples:
+        return UNKNOWN
+    return HOP_CONDITIONS[row.rule](situation, held)
