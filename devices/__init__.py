@@ -1,1 +1,1 @@
-"""Simulated massage guns: physics, scripted sessions with ground truth, and a fleet that publishes them."""
+"""Simulated massage guns: physics, scripted sessions with ground truth, a fleet over MQTT."""
