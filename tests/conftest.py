@@ -1,1 +1,28 @@
-"""Shared fixtures: real servers on free loopback ports, started for a test and stopped by process id."""
+"""Shared fixtures: real servers on free loopback ports, stopped by process id after each test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+import servers
+
+ServerStarter = Callable[..., AbstractContextManager[servers.Server]]
+
+
+@pytest.fixture(params=["mosquitto", "nats-server"])
+def start_broker(request: pytest.FixtureRequest) -> ServerStarter:
+    """`start_broker(directory, window=…)`: each test runs on either broker."""
+    starters: dict[str, ServerStarter] = {
+        "mosquitto": servers.mosquitto,
+        "nats-server": servers.nats_server,
+    }
+    return starters[request.param]
+
+
+@pytest.fixture
+def broker(start_broker: ServerStarter, tmp_path: Path) -> Iterator[servers.Server]:
+    with start_broker(tmp_path / "broker") as server:
+        yield server

@@ -1,0 +1,405 @@
+"""A supervised MQTT connection: address, TLS, reconnecting, acknowledging.
+
+Sources and publisher share it; nothing else knows aiomqtt, or the paho client inside it. What
+aiomqtt 2.5 does not do is done here once. It acknowledges on arrival and discards when its queue
+is full: `Connection` acknowledges by hand and takes messages straight from paho. It does not
+reconnect: `Link` does, with backoff. It does not say whether the broker kept the session:
+`Connection` remembers. Knows nothing of topics or payloads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import ssl
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, NamedTuple, Self
+from urllib.parse import unquote, urlsplit
+
+import aiomqtt
+from paho.mqtt.client import Client as PahoClient
+from paho.mqtt.client import ConnectFlags, MQTTMessage
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+PORTS: Final = {"mqtt": 1883, "mqtts": 8883}  # IANA
+KEEPALIVE_S: Final = 15  # engineering choice: a silent network is noticed within 30 s
+RETRY_S_MIN: Final = 0.5  # design.md, "Brokers"
+RETRY_S_MAX: Final = 30.0
+SESSION_EXPIRY_S: Final = 86_400  # MQTT 5; engineering choice: a day of outage loses nothing
+# Unacknowledged messages an MQTT 5 broker may have on the way to us. Engineering choice: two
+# checkpoints of 2,000 guns at 4 frames a second; 3.1.1 has no such word, its broker decides.
+RECEIVE_MAXIMUM: Final = 16_384
+
+
+class BrokerError(Exception):
+    """What keeps us from a broker, in one sentence that says what to do."""
+
+
+class MqttProtocol(StrEnum):
+    V311 = "3.1.1"
+    V5 = "5"
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """How to identify to a broker; files are PEM. What the URL says of user and password wins."""
+
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+
+
+ANONYMOUS: Final = Credentials()
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a broker is and as whom to speak to it."""
+
+    host: str
+    port: int
+    client_id: str
+    protocol: MqttProtocol = MqttProtocol.V311
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    tls: ssl.SSLContext | None = None
+    persistent: bool = True  # the broker keeps the session, and queues for it, while we are away
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+def parse_endpoint(
+    url: str,
+    *,
+    client_id: str,
+    credentials: Credentials = ANONYMOUS,
+    protocol: MqttProtocol = MqttProtocol.V311,
+    persistent: bool = True,
+) -> Endpoint:
+    """The endpoint of `mqtt[s]://[user[:password]@]host[:port]`; BrokerError for anything else."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise BrokerError(
+            f"The broker URL is not valid ({error}); write mqtt://host:port"
+        ) from None
+    if parts.scheme not in PORTS or not host or parts.path.strip("/") or parts.query:
+        shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        raise BrokerError(
+            f"{shown!r} is no broker URL; write mqtt://host:port or mqtts://host:port"
+        )
+    return Endpoint(
+        host=host,
+        port=port or PORTS[parts.scheme],
+        client_id=client_id,
+        protocol=protocol,
+        username=unquote(parts.username) if parts.username else credentials.username,
+        password=unquote(parts.password) if parts.password else credentials.password,
+        tls=_tls_context(credentials) if parts.scheme == "mqtts" else None,
+        persistent=persistent,
+    )
+
+
+def _tls_context(credentials: Credentials) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=credentials.ca_file)
+        if credentials.cert_file is not None:
+            context.load_cert_chain(credentials.cert_file, credentials.key_file)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        raise BrokerError(
+            f"The TLS files cannot be used ({error}); check ca_file, cert_file and key_file"
+        ) from None
+    return context
+
+
+# ----------------------------------------------------------------------------------- one connection
+
+
+class Arrival(NamedTuple):
+    """A message as it came in. `mid` is 0 for QoS 0, which nobody acknowledges."""
+
+    connection: Connection
+    mid: int
+    topic: str
+    payload: bytes
+
+
+class Connection:
+    """One life of an MQTT connection, from CONNACK to the loss of it; it is not used again.
+
+    A message acknowledged here after the connection is gone is a message acknowledged to nobody:
+    packet identifiers belong to a connection, and so do `ack` and the set of what it still owes.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, on_arrival: Callable[[Arrival], None] | None = None
+    ) -> None:
+        self.session_present = False
+        self._endpoint = endpoint
+        self._on_arrival = on_arrival
+        self._unacknowledged: set[int] = set()  # 65,535 at most: the range of packet identifiers
+        self._client = aiomqtt.Client(
+            endpoint.host,
+            endpoint.port,
+            username=endpoint.username,
+            password=endpoint.password,
+            identifier=endpoint.client_id,
+            tls_context=endpoint.tls,
+            keepalive=KEEPALIVE_S,
+            **_session_options(endpoint),
+        )
+        self._client.pending_calls_threshold = RECEIVE_MAXIMUM  # waves of alarms are no news
+        self._paho: PahoClient = self._client._client
+        self._paho.manual_ack_set(True)
+        self._paho.on_message = self._take
+        self._paho.on_connect = self._remember_session
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._client.__aenter__()
+        except aiomqtt.MqttError as error:
+            self._drop_socket()
+            raise BrokerError(
+                f"Cannot connect to the MQTT broker at {self._endpoint} ({error}); "
+                "check that it runs, the address and the credentials"
+            ) from None
+        except BaseException:  # cancelled while connecting
+            self._drop_socket()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with suppress(aiomqtt.MqttError):  # it is being left; that it is lost is no news
+            await self._client.__aexit__(exc_type, exc, traceback)
+        self._drop_socket()
+
+    def _drop_socket(self) -> None:
+        """Close what aiomqtt leaves open after a connect that failed or was cancelled."""
+        self._unacknowledged.clear()  # from now on acknowledging is nobody's business
+        self._paho._sock_close()
+
+    async def lost(self) -> None:
+        """Wait until the connection is lost, and say so with a BrokerError."""
+        try:
+            async for _ in self._client.messages:  # stays empty: messages go to _take
+                pass
+        except aiomqtt.MqttError as error:
+            cause = error.__cause__ or error
+            raise BrokerError(
+                f"The connection to the MQTT broker at {self._endpoint} was lost ({cause})"
+            ) from None
+
+    async def subscribe(self, filters: Sequence[str]) -> None:
+        """Subscribe to all `filters` at QoS 1, or raise BrokerError naming those refused."""
+        try:
+            codes = await self._client.subscribe([(name, 1) for name in filters])
+        except aiomqtt.MqttError as error:
+            raise BrokerError(
+                f"The MQTT broker at {self._endpoint} did not answer a subscription ({error})"
+            ) from None
+        refused = [
+            name for name, code in zip(filters, codes, strict=True) if _granted_qos(code) != 1
+        ]
+        if refused:
+            raise BrokerError(
+                f"The MQTT broker at {self._endpoint} refused to let {self._endpoint.client_id!r} "
+                f"read {', '.join(refused)} at QoS 1; grant it"
+            )
+
+    async def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> None:
+        """Publish and wait until the broker has it (QoS 1) or it is on its way (QoS 0)."""
+        try:
+            await self._client.publish(topic, payload, qos=qos, retain=retain)
+        except aiomqtt.MqttError as error:
+            raise BrokerError(
+                f"Publishing to the MQTT broker at {self._endpoint} failed ({error})"
+            ) from None
+
+    async def publish_all(self, messages: Sequence[tuple[str, bytes]], *, retain: bool) -> None:
+        """Publish all at QoS 1, none waiting for another: they may arrive in any order."""
+        await _together(*(self.publish(*each, qos=1, retain=retain) for each in messages))
+
+    def ack(self, mid: int) -> None:
+        """Tell the broker that the message needs not be delivered again."""
+        if mid in self._unacknowledged:
+            self._unacknowledged.remove(mid)
+            self._paho.ack(mid, 1)
+
+    def _take(self, _client: PahoClient, _userdata: Any, message: MQTTMessage) -> None:
+        """Called by paho for each message. It must not raise: aiomqtt would hang up, for ever."""
+        if self._on_arrival is None:
+            return
+        mid = message.mid if message.qos else 0
+        if mid in self._unacknowledged:
+            return  # delivered again while we hold it, as NATS does after ack_wait
+        if mid:
+            self._unacknowledged.add(mid)
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            topic = ""  # no such topic in any grammar: it will be counted as bad, and acknowledged
+        self._on_arrival(Arrival(self, mid, topic, bytes(message.payload)))
+
+    def _remember_session(
+        self,
+        client: PahoClient,
+        userdata: Any,
+        flags: ConnectFlags,
+        reason: ReasonCode,
+        properties: Properties | None,
+    ) -> None:
+        self.session_present = flags.session_present
+        self._client._on_connect(client, userdata, flags, reason, properties)
+
+
+def _session_options(endpoint: Endpoint) -> dict[str, Any]:
+    """The arguments of aiomqtt.Client that say the same thing to a 3.1.1 and to a 5 broker."""
+    if endpoint.protocol is MqttProtocol.V311:
+        return {"protocol": aiomqtt.ProtocolVersion.V311, "clean_session": not endpoint.persistent}
+    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho's
+    properties.ReceiveMaximum = RECEIVE_MAXIMUM
+    properties.SessionExpiryInterval = SESSION_EXPIRY_S if endpoint.persistent else 0
+    return {
+        "protocol": aiomqtt.ProtocolVersion.V5,
+        "clean_start": not endpoint.persistent,
+        "properties": properties,
+    }
+
+
+def _granted_qos(code: object) -> object:
+    """Of a SUBACK: paho gives a number or a ReasonCode; 0x80 and more are refusals."""
+    return code.value if isinstance(code, ReasonCode) else code
+
+
+# ------------------------------------------------------------------------------------- supervision
+
+
+@dataclass(frozen=True, slots=True)
+class LinkStatus:
+    """How a link stands, as data for a page, a gauge or a technical alarm."""
+
+    connected: bool
+    since_ns: int
+    last_error: str | None = None
+    reconnects: int = 0
+
+
+async def _nothing(_connection: Connection) -> None:
+    return
+
+
+async def _at_once() -> None:
+    return
+
+
+class Link:
+    """Keeps one connection alive: connect, prepare, serve until it is lost, wait, again.
+
+    Entering it fails with BrokerError if the first connection does; later losses are only status.
+    `prepare` makes a connection usable; `serve` runs beside it; `before_retry` may hold it back;
+    `on_end` hears of the end of supervision, with an exception if it was a fault of ours.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Connection],
+        *,
+        prepare: Callable[[Connection], Awaitable[None]] = _nothing,
+        serve: Callable[[Connection], Awaitable[None]] = _nothing,
+        before_retry: Callable[[], Awaitable[None]] = _at_once,
+        on_end: Callable[[BaseException | None], None] = lambda _failure: None,
+        clock_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._connect = connect
+        self._prepare = prepare
+        self._serve = serve
+        self._before_retry = before_retry
+        self._on_end = on_end
+        self._clock_ns = clock_ns
+        self._task: asyncio.Task[None] | None = None
+        self.status = LinkStatus(connected=False, since_ns=clock_ns())
+
+    async def __aenter__(self) -> Self:
+        first = asyncio.get_running_loop().create_future()
+        self._task = asyncio.create_task(self._run(first), name="mqtt link")
+        self._task.add_done_callback(
+            lambda task: self._on_end(None if task.cancelled() else task.exception())
+        )
+        try:
+            await first
+        except BaseException:
+            await self._stop()
+            raise
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        await self._stop()
+
+    async def _stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+            self._set_status(connected=False)
+
+    async def _run(self, first: asyncio.Future[None]) -> None:
+        delay_s = RETRY_S_MIN
+        while True:
+            began_s = time.monotonic()
+            try:
+                await self._live(first)
+            except BrokerError as error:
+                self._set_status(connected=False, error=str(error))
+                if not first.done():
+                    first.set_exception(error)
+                    return
+            if time.monotonic() - began_s > RETRY_S_MAX:
+                delay_s = RETRY_S_MIN  # it had been well: not one more in a row of failures
+            await self._before_retry()
+            await asyncio.sleep(delay_s * (1 + secrets.randbelow(1000) / 1000) / 2)
+            delay_s = min(2 * delay_s, RETRY_S_MAX)
+
+    async def _live(self, first: asyncio.Future[None]) -> None:
+        """One connection from its beginning to the BrokerError that ends it."""
+        async with self._connect() as connection:
+            await self._prepare(connection)
+            self._set_status(connected=True)
+            if not first.done():
+                first.set_result(None)
+            await _together(connection.lost(), self._serve(connection))
+
+    def _set_status(self, *, connected: bool, error: str | None = None) -> None:
+        before = self.status
+        self.status = LinkStatus(
+            connected=connected,
+            since_ns=self._clock_ns() if connected != before.connected else before.since_ns,
+            last_error=error or before.last_error,
+            reconnects=before.reconnects + (connected and before.last_error is not None),
+        )
+
+
+async def _together(*parts: Awaitable[None]) -> None:
+    """Wait for all; at the first failure cancel the others and raise it."""
+    tasks = [asyncio.ensure_future(part) for part in parts]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)

