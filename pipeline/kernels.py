@@ -32,6 +32,9 @@ ORDERS = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0)  # multiples of the percussion frequency
 N_QUARTERS = 4
 # Smallest share of a window's weight that must be present: below, half of the strokes are guessed.
 MIN_PRESENT = 0.5  # engineering choice
+# Windows until oscillator and window agree again after a jump: two to fill, one to measure, one spare.
+SETTLED = 4
+LOST_SHARE = 0.4  # in air and on tissue over 0.8 of z's variance is harmonic; engineering choice
 
 SIGNAL = np.dtype(
     [
@@ -51,7 +54,11 @@ SIGNAL = np.dtype(
         ("b", "f8", N_SUMS),
         ("a", "f8", N_SUMS),
         ("previous_a", "f8", N_SUMS),
-        ("quarters", "f8", (N_QUARTERS, 2)),  # z·exp(−iθ) by quarter hop, for large frequency errors
+        (
+            "quarters",
+            "f8",
+            (N_QUARTERS, 2),
+        ),  # z·exp(−iθ) by quarter hop, for large frequency errors
         ("z_max", "f8"),
         ("z_min", "f8"),
         ("previous_z_max", "f8"),
@@ -66,7 +73,7 @@ SIGNAL = np.dtype(
         ("wh_sum", "f8", 3),
         ("last_z1", "f8", 2),  # previous window's phasors, for the phase advance
         ("last_i1", "f8", 2),
-        ("last_scale", "f8", 2),
+        ("last_f_hz", "f8"),  # the oscillator's frequency in the previous hop
         ("settled", "i4"),  # windows since the oscillator last jumped
     ],
     align=True,
@@ -75,6 +82,7 @@ SIGNAL = np.dtype(
 HOP = np.dtype(
     [
         ("slot", "i4"),
+        ("frame", "i4"),  # which of the call's frames it ended with
         ("t_ns", "i8"),  # end of the hop's last sample
         ("rate_hz", "f8"),
         ("set_hz", "f8"),
@@ -317,16 +325,16 @@ def _weigh(s: Record, x: float, y: float, z: float) -> None:
         u = (x, y, z)[axis]
         for q in range(3):
             out = s.wh_b[q, 0] * u + s.wh_state[axis, q, 0]
-            s.wh_state[axis, q, 0] = (
-                s.wh_b[q, 1] * u - s.wh_a[q, 0] * out + s.wh_state[axis, q, 1]
-            )
+            s.wh_state[axis, q, 0] = s.wh_b[q, 1] * u - s.wh_a[q, 0] * out + s.wh_state[axis, q, 1]
             s.wh_state[axis, q, 1] = s.wh_b[q, 2] * u - s.wh_a[q, 1] * out
             u = out
         s.wh_sum[axis] += u * u
 
 
 @njit(cache=True, nogil=True)
-def skip_samples(s: Record, missing: int, slot: int, out: NDArray[Any], n_out: int) -> int:
+def skip_samples(
+    s: Record, missing: int, slot: int, out: NDArray[Any], n_out: int, frame: int
+) -> int:
     """Advance over samples that never came: time, window and oscillator go on, nothing is added."""
     while missing > 0:
         step = min(missing, s.hop_samples - s.hop_position)
@@ -337,7 +345,7 @@ def skip_samples(s: Record, missing: int, slot: int, out: NDArray[Any], n_out: i
         s.anchor_samples += step
         missing -= step
         if s.hop_position == s.hop_samples:
-            n_out = _close_hop(s, slot, out, n_out)
+            n_out = _close_hop(s, slot, out, n_out, frame)
     _set_window(s)
     return n_out
 
@@ -377,48 +385,70 @@ def _fill_moments(sums: NDArray[np.float64], row: Record) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _track_frequency(s: Record, row: Record) -> None:
-    """Move the oscillator by the phase advance of z and of the current since the last window.
-
-    Unambiguous within ±2 Hz. Quarter hops are read first: they see ±8 Hz, coarsely, and catch a
-    change of speed that the commanded speed did not announce.
-    """
+def _coarse_error(s: Record) -> float:
+    """Frequency error [Hz] within ±8 Hz, from the phase advance between the hop's quarters."""
     re = im = 0.0
     for q in range(1, N_QUARTERS):
         a_re, a_im = s.quarters[q - 1, 0], s.quarters[q - 1, 1]
         b_re, b_im = s.quarters[q, 0], s.quarters[q, 1]
         re += b_re * a_re + b_im * a_im
         im += b_im * a_re - b_re * a_im
-    hop_s = s.hop_samples / s.rate_hz
-    coarse = math.atan2(im, re) / (2.0 * math.pi * hop_s / N_QUARTERS)
+    return math.atan2(im, re) * N_QUARTERS * s.rate_hz / (2.0 * math.pi * s.hop_samples)
+
+
+@njit(cache=True, nogil=True)
+def _harmonic_share(row: Record) -> float:
+    """Share of z's variance that lies at multiples of half the oscillator's frequency."""
+    power = 0.0
+    for h in range(len(ORDERS)):
+        power += 0.5 * (row.z_order[h].real ** 2 + row.z_order[h].imag ** 2)
+    return power / max(row.sd[2] ** 2, 1e-8)
+
+
+@njit(cache=True, nogil=True)
+def _track_frequency(s: Record, row: Record) -> None:
+    """Set the next hop's oscillator and the row's frequency.
+
+    Two windows' centres are one hop apart, and that hop ran at `last_f_hz`: the advance of the phasor
+    between them is that hop's error, unambiguous within ±2 Hz. A larger step (a gun that jumps in
+    speed when pressed) shows first as a phasor that has faded, then in the coarse error.
+    """
     z1, i1 = row.z_order[1], row.i_order[0]
     wz, wi = 1.0 / max(row.sd[2] ** 2, 1e-6), 1.0 / max(row.sd[3] ** 2, 1e-6)
     za = complex(s.last_z1[0], s.last_z1[1])
     ia = complex(s.last_i1[0], s.last_i1[1])
     advance = wz * z1 * za.conjugate() + wi * i1 * ia.conjugate()
-    fine = math.atan2(advance.imag, advance.real) / (2.0 * math.pi * hop_s)
-    jump = abs(coarse) > 1.5 and abs(z1) > 0.5 * row.sd[2]  # beyond what the fine reading can see
-    if jump:
-        s.f_hz += coarse
+    fine = math.atan2(advance.imag, advance.real) * s.rate_hz / (2.0 * math.pi * s.hop_samples)
+    share = _harmonic_share(row)
+    now = s.f_hz
+    if share < LOST_SHARE and s.settled >= 1:
+        coarse = now + _coarse_error(s)
+        first_only = abs(z1) > 0.3 * row.sd[2]  # the coarse reading needs a first harmonic to read
+        s.f_hz = coarse if first_only else s.set_hz
         s.settled = 0
     elif s.settled >= 1:
-        s.f_hz += fine
-    s.settled += 1
-    low, high = 0.75 * s.set_hz, 1.25 * s.set_hz  # engineering choice: guns sag or jump by under 20 %
+        s.f_hz = s.last_f_hz + fine
+    low, high = (
+        0.75 * s.set_hz,
+        1.25 * s.set_hz,
+    )  # engineering choice: guns sag or jump by under 20 %
     s.f_hz = min(max(s.f_hz, low), high)
-    if s.settled >= 2 and s.set_hz > 0.0:
+    s.settled += 1
+    row.f_hz = s.f_hz
+    if s.settled >= SETTLED and share > 0.8:
         s.ratio = s.f_hz / s.set_hz
+    s.last_f_hz = now
     s.last_z1[0], s.last_z1[1] = z1.real, z1.imag
     s.last_i1[0], s.last_i1[1] = i1.real, i1.imag
 
 
 @njit(cache=True, nogil=True)
-def _close_hop(s: Record, slot: int, out: NDArray[Any], n_out: int) -> int:
+def _close_hop(s: Record, slot: int, out: NDArray[Any], n_out: int, frame: int) -> int:
     """Write the hop's row, move the oscillator, begin the next hop."""
     sums = np.empty(N_SUMS)
     present = _window_sums(s, sums)
     row = out[n_out]
-    row.slot = slot
+    row.slot, row.frame = slot, frame
     row.t_ns = s.anchor_ns + int(round(s.anchor_samples * (1e9 / s.rate_hz)))
     row.rate_hz, row.set_hz, row.f_hz = s.rate_hz, s.set_hz, s.f_hz
     row.present = present
@@ -440,7 +470,6 @@ def _close_hop(s: Record, slot: int, out: NDArray[Any], n_out: int) -> int:
     if present >= MIN_PRESENT * (1.0 if s.has_previous else 0.5):
         if s.set_hz > 0.0:
             _track_frequency(s, row)
-            row.f_hz = s.f_hz
         s.previous_a[:] = s.a[:]
         s.has_previous = 1
     else:
@@ -480,7 +509,7 @@ def advance(
             reset_signal(s, rate_hz[j], t0_ns[j], set_hz[j])
         else:
             if missing[j] > 0:
-                n_out = skip_samples(s, missing[j], slots[j], out, n_out)
+                n_out = skip_samples(s, missing[j], slots[j], out, n_out, j)
             _take_header(s, rate_hz[j], t0_ns[j], set_hz[j])
         first, last = starts[j], starts[j + 1]
         while first < last:
@@ -489,7 +518,7 @@ def advance(
             s.anchor_samples += stop - first
             first = stop
             if s.hop_position == s.hop_samples:
-                n_out = _close_hop(s, slots[j], out, n_out)
+                n_out = _close_hop(s, slots[j], out, n_out, j)
     return n_out
 
 

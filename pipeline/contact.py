@@ -1,0 +1,492 @@
+"""From hops to what they mean: motor, air or contact, force, stiffness, dwell.
+
+Numba kernels on the CONTACT state of a gun, the UNIT numbers of its calibration and the HOP rows of
+pipeline.kernels; numpy and numba only, no I/O, no clock. In plain words:
+
+- The motor does work only when the head hits something, so current over its no-load baseline says
+  "contact", together with how far the housing's vibration has left its free-running shape. A gun that
+  buzzes on a table changes shape but does no work.
+- Force is the waveform inversion (pipeline.waveform), corrected by what the bench said of this unit,
+  averaged over the last second.
+- Stiffness is read from the same waveform: how hard the spring is, how peaked the pulses are, and how
+  much the head bounces on every second stroke.
+- A spot is an attitude: gravity turns as the gun glides along a limb. The anchor follows slow drift,
+  so that posture does not count as moving; leaving it by over SPOT_DEG does.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from pipeline.kernels import HOP_S, MIN_PRESENT, STANDARD_GRAVITY_M_S2, Record
+from pipeline.waveform import N_PARAMETERS, invert
+
+OFF, STARTING, RUNNING, STALLED = range(4)
+GOOD, DEGRADED, BAD = range(3)
+MAX_SPEEDS = 8
+RECENT = 4  # hops kept for the one-second means
+FORCE_HOPS = 3  # windows of 0.5 s, 0.25 s apart: three of them cover exactly the last second
+N_CUES = 6
+
+# Work over the no-load baseline, as a share of it. 10 N doubles the current on every bench seen;
+# noise and bearing drift stay under a tenth. Engineering choices with a deadband between them.
+WORK_ON, WORK_OFF = 0.25, 0.15
+# Distance of the first three harmonics from their free-running values, as a share of the first.
+SHAPE_ON, SHAPE_OFF = 0.22, 0.14
+WORK_NONE = 0.05  # under this nothing is pushed back: a table, not tissue
+SHAPE_AIR = 0.08  # this close to the free run the baseline may be relearnt
+RELEARN = 0.05  # per hop: a time constant of 5 s; engineering choice, slow against a touch
+RELEARN_MOST = 0.3  # a unit whose baseline has left its bench by more needs a new bench
+STALL_SHAKE = 0.15  # of the free-running RMS: the crank does not turn
+STALL_WORK = 3.0  # times the no-load current
+STARTING_HOPS = 3  # inrush lasts 0.1-0.5 s (contract); the window needs one hop more
+LIFT_S = 1.0  # contract: a lift of under 1 s does not restart the dwell clock
+DRAIN_SLOW, DRAIN_FAST = (
+    1.0,
+    20.0,
+)  # seconds of dwell lost per second off the spot, before and after
+# Gliding 3 cm along a limb turns the gun by about 4-5° (limb radius 4-8 cm, and the wrist follows
+# part of it); tremor averaged over 1 s leaves under 1°. Midway; engineering choice.
+SPOT_DEG = 3.0
+ANCHOR_S = 15.0  # time constant of the anchor: a creep under 0.2 °/s counts as posture
+CLIPPED_BAD = 0.2  # share of samples at the end of the scale beyond which the waveform is lost
+FORCE_FLOOR_N = 0.5
+
+CONTACT = np.dtype(
+    [
+        ("motor", "i4"),
+        ("contact", "i4"),
+        ("hops_on", "i4"),
+        ("hops_off", "i4"),
+        ("warm", "i4"),
+        ("learnt", "i4"),  # hops of air the baselines have seen
+        ("missing", "i4"),  # hops without usable samples in a row
+        ("a1_scale", "f8"),  # present over calibrated free-running amplitude
+        ("i0_scale", "f8"),
+        ("p", "f8", N_PARAMETERS),
+        ("force", "f8", FORCE_HOPS),
+        ("force_var", "f8", FORCE_HOPS),
+        ("cues", "f8", (FORCE_HOPS, N_CUES)),
+        ("stiffness", "f8"),
+        ("gravity", "f8", (RECENT, 3)),
+        ("n_gravity", "i4"),
+        ("tilt", "f8", 3),  # last second's mean direction of gravity
+        ("anchor", "f8", 3),
+        ("has_anchor", "i4"),
+        ("dwell_s", "f8"),
+        ("lift_s", "f8"),
+        ("motion_deg_s", "f8"),
+    ],
+    align=True,
+)
+
+UNIT = np.dtype(
+    [
+        ("calibrated", "i4"),
+        ("n_speeds", "i4"),
+        ("radius_m", "f8"),  # half the stroke
+        ("mass_kg", "f8"),  # what moves with the housing: gun and hand
+        ("speed_hz", "f8", MAX_SPEEDS),
+        ("a1_per_hz2", "f8", MAX_SPEEDS),  # free-running first harmonic over f² [g/Hz²]
+        ("second", "f8", MAX_SPEEDS),  # free-running second harmonic over the first
+        ("i0_a", "f8", MAX_SPEEDS),  # no-load current [A]
+        ("correction", "f8", 6),  # log force: 1, a, q, a², aq, q²; a = log(F/30), q = log(f/36)
+        ("correction_low", "f8", 2),  # range of (a, q) the correction was fitted in
+        ("correction_high", "f8", 2),
+        ("force_rel_sd", "f8"),
+        ("amps_per_work", "f8"),  # current per unit of modelled load torque; < 0 unknown
+    ],
+    align=True,
+)
+
+MEANING = np.dtype(
+    [
+        ("slot", "i4"),
+        ("frame", "i4"),
+        ("t_ns", "i8"),
+        ("motor", "i4"),
+        ("contact", "i4"),
+        ("quality", "i4"),
+        ("clipped", "i4"),
+        ("stuck", "i4"),
+        ("percussion_hz", "f8"),
+        ("contact_force_n", "f8"),
+        ("contact_force_n_sd", "f8"),
+        ("stiffness", "f8"),
+        ("dwell_s", "f8"),
+        ("motion_deg_s", "f8"),
+        ("accel_rms_g", "f8"),
+        ("crest", "f8"),
+        ("kurtosis", "f8"),
+        ("current_a", "f8"),
+        ("current_ripple_a", "f8"),
+        ("h1", "f8"),
+        ("h2_4", "f8"),
+        ("h_sub", "f8"),
+        ("a_hw_x_m_s2", "f8"),
+        ("a_hw_y_m_s2", "f8"),
+        ("a_hw_z_m_s2", "f8"),
+        ("a_hv_m_s2", "f8"),
+        ("set_percussion_hz", "f8"),
+        ("cues", "f8", N_CUES),
+    ],
+    align=True,
+)
+
+
+@njit(cache=True, nogil=True)
+def interpolate(x: float, xs: NDArray[np.float64], ys: NDArray[np.float64], n: int) -> float:
+    """Piecewise linear in the first n points (xs ascending), constant outside."""
+    if n == 1 or x <= xs[0]:
+        return ys[0]
+    for j in range(1, n):
+        if x <= xs[j]:
+            return ys[j - 1] + (ys[j] - ys[j - 1]) * (x - xs[j - 1]) / (xs[j] - xs[j - 1])
+    return ys[n - 1]
+
+
+@njit(cache=True, nogil=True)
+def relative_harmonics(row: Record, a1: float, z: NDArray[np.complex128]) -> None:
+    """z (3,): harmonics 1 to 3 over a1, phases relative to the first."""
+    first = row.z_order[1]
+    size = math.sqrt(first.real**2 + first.imag**2)
+    turn = complex(1.0, 0.0)
+    if size > 1e-9:
+        turn = first.conjugate() / size
+    z[0] = complex(size / a1, 0.0)
+    z[1] = row.z_order[3] * turn * turn / a1
+    z[2] = row.z_order[4] * turn * turn * turn / a1
+
+
+@njit(cache=True, nogil=True)
+def shape_distance(z: NDArray[np.complex128], second: float) -> float:
+    """How far the waveform is from the free run, in units of its first harmonic."""
+    d1 = z[0].real - 1.0
+    d2 = z[1] - second
+    d3 = z[2]
+    squared = d1 * d1 + d2.real**2 + d2.imag**2 + d3.real**2 + d3.imag**2
+    return math.sqrt(squared)
+
+
+@njit(cache=True, nogil=True)
+def _update_motor(c: Record, row: Record, free_rms: float, work: float) -> None:
+    if row.set_hz <= 0.0:
+        c.motor = OFF
+    elif row.settled < STARTING_HOPS:
+        c.motor = STARTING
+    elif row.sd[2] < STALL_SHAKE * free_rms and work > STALL_WORK:
+        c.motor = STALLED
+    else:
+        c.motor = RUNNING
+
+
+@njit(cache=True, nogil=True)
+def looks_free(row: Record) -> bool:
+    """Air, told by the waveform's own shape: for units whose baselines are not known.
+
+    A crank with a rod shakes at f0 and, by 10-35 %, in phase at 2·f0, hardly at 3·f0; the current
+    ripples at 2·f0 only, because nothing pushes back once a stroke.
+    """
+    z1 = abs(row.z_order[1])
+    if z1 < 1e-3:
+        return False
+    turn = (row.z_order[1] / z1).conjugate()
+    second = row.z_order[3] * turn * turn / z1
+    in_phase = 0.05 < second.real < 0.4 and abs(second.imag) < 0.1
+    quiet = abs(row.z_order[4]) < 0.06 * z1 and abs(row.z_order[0]) < 0.03 * z1
+    return bool(in_phase and quiet and abs(row.i_order[0]) < 0.4 * row.mean[3])
+
+
+@njit(cache=True, nogil=True)
+def _update_contact(c: Record, work: float, shape: float) -> None:
+    """On at once, off after two hops: a bounce or a slip is not a lift."""
+    pushes = work > WORK_ON or (shape > SHAPE_ON and work > WORK_NONE)
+    free = work < WORK_OFF and (shape < SHAPE_OFF or work < WORK_NONE)
+    if c.contact == 0 and pushes and c.motor == RUNNING:
+        c.contact = 1
+        c.hops_on = 0
+    elif c.contact == 1 and free:
+        c.hops_off += 1
+        if c.hops_off >= 2:
+            c.contact = 0
+    else:
+        c.hops_off = 0
+    if c.contact == 1:
+        c.hops_on += 1
+    else:
+        c.hops_on = 0
+        c.hops_off = 0
+        c.warm = 0
+
+
+@njit(cache=True, nogil=True)
+def _relearn(c: Record, unit: Record, row: Record, a1: float, i0: float) -> None:
+    """Follow temperature, battery and grip while the gun runs in air."""
+    known = unit.calibrated == 1 or c.learnt >= 4
+    if not known and not looks_free(row):
+        return
+    rate = RELEARN if known else 0.5
+    z1 = abs(row.z_order[1])
+    most = RELEARN_MOST if unit.calibrated == 1 else 1.0
+    for_a1 = c.a1_scale * (1.0 + rate * (z1 / a1 - 1.0))
+    for_i0 = c.i0_scale * (1.0 + rate * (row.mean[3] / i0 - 1.0))
+    c.a1_scale = min(max(for_a1, 1.0 - min(most, 0.7)), 1.0 + most)
+    c.i0_scale = min(max(for_i0, 1.0 - min(most, 0.7)), 1.0 + most)
+    c.learnt = min(c.learnt + 1, 1000)
+
+
+@njit(cache=True, nogil=True)
+def corrected_log_force(unit: Record, raw_n: float, f_hz: float) -> float:
+    """Log of the bench-corrected force; outside the bench's range its edge holds."""
+    a = math.log(max(raw_n, 0.1) / 30.0)
+    q = math.log(f_hz / 36.0)
+    at = min(max(a, unit.correction_low[0]), unit.correction_high[0])
+    qt = min(max(q, unit.correction_low[1]), unit.correction_high[1])
+    k = unit.correction
+    shift = k[0] + k[1] * at + k[2] * qt + k[3] * at * at + k[4] * at * qt + k[5] * qt * qt
+    return math.log(max(raw_n, 0.1)) + shift
+
+
+@njit(cache=True, nogil=True)
+def _fill_cues(
+    c: Record, row: Record, z: NDArray[np.complex128], inertia_n: float, cost: float
+) -> None:
+    """What tells muscle from tendon from bone, each hop: see docs/detection.md."""
+    j = FORCE_HOPS - 1
+    c.cues[:j] = c.cues[1:]
+    z1 = max(abs(row.z_order[1]), 1e-6)
+    c.cues[j, 0] = c.p[3] - 1.5 * c.p[0] + math.log(inertia_n)  # log spring [N at one radius]
+    c.cues[j, 1] = c.p[0]  # log(1 + depth)
+    c.cues[j, 2] = math.log(abs(row.z_order[0]) / z1 + 0.01)  # bounce on every second stroke
+    c.cues[j, 3] = row.z_kurtosis
+    c.cues[j, 4] = row.z_skewness
+    c.cues[j, 5] = math.log(1.0 + cost)
+
+
+@njit(cache=True, nogil=True)
+def _update_force(
+    c: Record,
+    unit: Record,
+    row: Record,
+    z: NDArray[np.complex128],
+    a1: float,
+    second: float,
+    work_a: float,
+) -> None:
+    """Invert this window's waveform and push the force into the last second."""
+    f = row.f_hz
+    inertia_n = a1 * STANDARD_GRAVITY_M_S2 * unit.mass_kg
+    recoil = a1 * STANDARD_GRAVITY_M_S2 / (unit.radius_m * (2.0 * math.pi * f) ** 2)
+    torque = -1.0
+    if unit.amps_per_work > 0.0 and work_a > 0.0 and c.motor == RUNNING:
+        torque = work_a / (unit.amps_per_work * inertia_n)
+    normal = np.zeros((N_PARAMETERS, N_PARAMETERS))
+    cost = invert(z, second, recoil, f, torque, inertia_n, c.p, c.warm == 1, normal)
+    c.warm = 1
+    for k in range(N_PARAMETERS):
+        normal[k, k] += 1e-9
+    log_var = np.linalg.inv(normal)[3, 3]
+    raw = math.exp(min(max(c.p[3], -8.0), 5.0)) * inertia_n
+    force = math.exp(corrected_log_force(unit, raw, f))
+    misfit = 1.0 + max(cost - 5.0, 0.0) / 10.0  # a poor fit is an uncertain one
+    rel = min(max(log_var, 0.0), 1.0) * misfit + unit.force_rel_sd**2
+    _push_force(c, force, force * force * rel)
+    _fill_cues(c, row, z, inertia_n, cost)
+
+
+@njit(cache=True, nogil=True)
+def _push_force(c: Record, force: float, variance: float) -> None:
+    for j in range(FORCE_HOPS - 1):
+        c.force[j] = c.force[j + 1]
+        c.force_var[j] = c.force_var[j + 1]
+    c.force[FORCE_HOPS - 1] = force
+    c.force_var[FORCE_HOPS - 1] = variance
+
+
+@njit(cache=True, nogil=True)
+def _update_tilt(c: Record, row: Record) -> None:
+    """Direction of gravity over the last second, and how fast it turns."""
+    size = 0.0
+    for k in range(3):
+        size += row.mean[k] ** 2
+    size = max(math.sqrt(size), 1e-3)
+    for j in range(RECENT - 1):
+        c.gravity[j] = c.gravity[j + 1]
+    for k in range(3):
+        c.gravity[RECENT - 1, k] = row.mean[k] / size
+    c.n_gravity = min(c.n_gravity + 1, RECENT)
+    before = c.tilt.copy()
+    norm = 0.0
+    for k in range(3):
+        total = 0.0
+        for j in range(RECENT - c.n_gravity, RECENT):
+            total += c.gravity[j, k]
+        c.tilt[k] = total
+        norm += total * total
+    norm = max(math.sqrt(norm), 1e-6)
+    for k in range(3):
+        c.tilt[k] /= norm
+    c.motion_deg_s = angle_deg(before, c.tilt) / HOP_S if c.n_gravity > 1 else 0.0
+
+
+@njit(cache=True, nogil=True)
+def angle_deg(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Angle between two unit vectors, by the chord: exact where it is small."""
+    chord = math.sqrt((a[0] - b[0]) ** 2 + (a[1] - b[1]) ** 2 + (a[2] - b[2]) ** 2)
+    return math.degrees(2.0 * math.asin(min(0.5 * chord, 1.0)))
+
+
+@njit(cache=True, nogil=True)
+def _update_dwell(c: Record) -> None:
+    """The dwell clock: fills on the spot, drains off the skin, empties on another spot."""
+    if c.contact == 0:
+        c.lift_s += HOP_S
+        rate = DRAIN_SLOW if c.lift_s <= LIFT_S else DRAIN_FAST
+        c.dwell_s = max(c.dwell_s - rate * HOP_S, 0.0)
+        if c.dwell_s == 0.0:
+            c.has_anchor = 0
+        return
+    c.lift_s = 0.0
+    if c.has_anchor == 1 and angle_deg(c.anchor, c.tilt) > SPOT_DEG:
+        c.has_anchor = 0
+    if c.has_anchor == 0:
+        c.anchor[:] = c.tilt
+        c.has_anchor = 1
+        c.dwell_s = 0.0
+        return
+    follow = HOP_S / ANCHOR_S
+    for k in range(3):
+        c.anchor[k] += follow * (c.tilt[k] - c.anchor[k])
+    c.dwell_s += HOP_S
+
+
+@njit(cache=True, nogil=True)
+def _quality(c: Record, row: Record) -> int:
+    if row.present < MIN_PRESENT or row.stuck & 7 != 0 or row.clipped > CLIPPED_BAD:
+        return BAD
+    if row.set_hz > 0.0 and row.stuck != 0:
+        return BAD
+    if row.present < 0.95 or row.clipped > 0.0 or c.motor == STALLED:
+        return DEGRADED
+    return GOOD
+
+
+@njit(cache=True, nogil=True)
+def stiffness_of(cues: NDArray[np.float64], model: NDArray[np.float64]) -> float:
+    """0 soft muscle, 1 tendon, 2 bone: two logistic steps on the mean cues of the last second."""
+    tendon, bone = model[0, N_CUES], model[1, N_CUES]
+    for k in range(N_CUES):
+        mean = 0.0
+        for j in range(FORCE_HOPS):
+            mean += cues[j, k]
+        mean /= FORCE_HOPS
+        tendon += model[0, k] * mean
+        bone += model[1, k] * mean
+    return _logistic(tendon) + _logistic(bone)
+
+
+@njit(cache=True, nogil=True)
+def _logistic(x: float) -> float:
+    return 1.0 / (1.0 + math.exp(-min(max(x, -30.0), 30.0)))
+
+
+@njit(cache=True, nogil=True)
+def _lose(c: Record) -> None:
+    """No force, no cues: nothing is being touched."""
+    c.warm = 0
+    c.stiffness = 0.0
+
+
+@njit(cache=True, nogil=True)
+def _step(c: Record, unit: Record, row: Record, model: NDArray[np.float64], quality: int) -> None:
+    f = max(row.f_hz, 1.0)
+    n = unit.n_speeds
+    a1 = interpolate(f, unit.speed_hz, unit.a1_per_hz2, n) * f * f * c.a1_scale
+    second = interpolate(f, unit.speed_hz, unit.second, n)
+    i0 = interpolate(f, unit.speed_hz, unit.i0_a, n) * c.i0_scale
+    work = row.mean[3] / i0 - 1.0
+    z = np.zeros(3, dtype=np.complex128)
+    relative_harmonics(row, a1, z)
+    shape = shape_distance(z, second)
+    _update_motor(c, row, a1 * 0.7, work)
+    if c.motor == OFF:
+        c.contact = 0
+        _lose(c)
+    elif c.motor != STARTING or c.contact == 1:
+        _update_contact(c, work, shape)
+    if c.contact == 0 and c.motor == RUNNING:
+        settled_air = row.settled > STARTING_HOPS + 2 and shape < SHAPE_AIR
+        if settled_air or unit.calibrated == 0:
+            _relearn(c, unit, row, a1, i0)
+    if c.contact == 1 and quality != BAD:
+        _update_force(c, unit, row, z, a1, second, row.mean[3] - i0)
+        c.stiffness = stiffness_of(c.cues, model)
+    elif c.contact == 0:
+        _push_force(c, 0.0, FORCE_FLOOR_N**2)
+        _lose(c)
+
+
+@njit(cache=True, nogil=True)
+def _fill(c: Record, row: Record, quality: int, out: Record) -> None:
+    out.slot, out.frame, out.t_ns = row.slot, row.frame, row.t_ns
+    out.motor, out.contact, out.quality = c.motor, c.contact, quality
+    out.clipped, out.stuck = int(row.clipped > 0.0), int(row.stuck != 0)
+    out.percussion_hz = row.f_hz if row.set_hz > 0.0 else 0.0
+    total = variance = 0.0
+    for j in range(FORCE_HOPS):
+        total += c.force[j]
+        variance += c.force_var[j]
+    out.contact_force_n = total / FORCE_HOPS
+    # neighbours share half their samples and all of the calibration: no gain from averaging
+    out.contact_force_n_sd = math.sqrt(variance / FORCE_HOPS)
+    out.stiffness = c.stiffness
+    out.dwell_s = c.dwell_s
+    out.motion_deg_s = c.motion_deg_s
+    sd2 = row.sd[0] ** 2 + row.sd[1] ** 2 + row.sd[2] ** 2
+    out.accel_rms_g = math.sqrt(sd2)
+    out.crest = max(row.z_peak_up, row.z_peak_down) / max(row.sd[2], 1e-4)
+    out.kurtosis = row.z_kurtosis
+    out.current_a, out.current_ripple_a = row.mean[3], row.sd[3]
+    variance_z = max(row.sd[2] ** 2, 1e-8)
+    out.h1 = 0.5 * abs(row.z_order[1]) ** 2 / variance_z
+    out.h2_4 = (
+        0.5
+        * (abs(row.z_order[3]) ** 2 + abs(row.z_order[4]) ** 2 + abs(row.z_order[5]) ** 2)
+        / variance_z
+    )
+    out.h_sub = 0.5 * abs(row.z_order[0]) ** 2 / variance_z
+    out.a_hw_x_m_s2, out.a_hw_y_m_s2, out.a_hw_z_m_s2 = row.a_hw[0], row.a_hw[1], row.a_hw[2]
+    out.a_hv_m_s2 = math.sqrt(row.a_hw[0] ** 2 + row.a_hw[1] ** 2 + row.a_hw[2] ** 2)
+    out.set_percussion_hz = row.set_hz
+    out.cues[:] = c.cues[FORCE_HOPS - 1]
+
+
+@njit(cache=True, nogil=True)
+def interpret(
+    state: NDArray[Any],
+    units: NDArray[Any],
+    model: NDArray[np.float64],
+    hops: NDArray[Any],
+    out: NDArray[Any],
+) -> None:
+    """Advance CONTACT `state` by HOP rows in order; `units` is UNIT by slot, `out` MEANING by row.
+
+    `model` is the stiffness model, float64 (2, N_CUES + 1): weights and offset of each step.
+    """
+    for j in range(hops.size):
+        row = hops[j]
+        c = state[row.slot]
+        if c.a1_scale <= 0.0:
+            c.a1_scale, c.i0_scale = 1.0, 1.0
+        quality = _quality(c, row)
+        if row.present >= MIN_PRESENT:
+            if row.clipped == 0.0:  # a clipped wave has a false mean
+                _update_tilt(c, row)
+            _step(c, units[row.slot], row, model, quality)
+        _update_dwell(c)
+        _fill(c, row, quality, out[j])
