@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, NamedTuple, Self
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
@@ -27,6 +27,14 @@ HOST = "127.0.0.1"
 DEADLINE_S = 15.0
 
 Message = tuple[str, bytes]
+
+
+class Heard(NamedTuple):
+    """A message as a subscriber got it; `retain` says that it had been waiting for one."""
+
+    topic: str
+    payload: bytes
+    retain: bool
 
 
 def free_port() -> int:
@@ -178,12 +186,16 @@ def publish(port: int, messages: Iterable[Message], *, qos: int = 1, retain: boo
 
 
 @contextmanager
-def listening(port: int, topic_filter: str) -> Iterator[list[paho.MQTTMessage]]:
+def listening(port: int, topic_filter: str) -> Iterator[list[Heard]]:
     """What arrives on `topic_filter` while the block runs, retained messages first."""
-    heard: list[paho.MQTTMessage] = []
+    heard: list[Heard] = []
     granted = threading.Event()
+
+    def hear(_client: paho.Client, _userdata: Any, message: paho.MQTTMessage) -> None:
+        heard.append(Heard(message.topic, bytes(message.payload), message.retain))
+
     with client(port) as listener:
-        listener.on_message = lambda _client, _userdata, message: heard.append(message)
+        listener.on_message = hear
         listener.on_subscribe = lambda *_: granted.set()
         listener.subscribe(topic_filter, 1)
         assert granted.wait(DEADLINE_S)

@@ -44,7 +44,7 @@ def alive(pid: int) -> bool:
 def hear(port: int) -> bytes:
     with servers.listening(port, RETAINED[0]) as heard:
         servers.until(lambda: heard, "the retained message comes")
-        return bytes(heard[0].payload)
+        return heard[0].payload
 
 
 def test_it_answers_keeps_what_is_retained_and_leaves_no_process(tmp_path: Path) -> None:
