@@ -24,7 +24,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from pipeline.kernels import HOP_S, MIN_PRESENT, STANDARD_GRAVITY_M_S2, Record
-from pipeline.waveform import N_PARAMETERS, invert
+from pipeline.waveform import N_PARAMETERS, invert, mean_torque
 
 OFF, STARTING, RUNNING, STALLED = range(4)
 GOOD, DEGRADED, BAD = range(3)
@@ -72,6 +72,7 @@ CONTACT = np.dtype(
         ("force", "f8", FORCE_HOPS),
         ("force_var", "f8", FORCE_HOPS),
         ("cues", "f8", (FORCE_HOPS, N_CUES)),
+        ("amps_per_work", "f8"),
         ("stiffness", "f8"),
         ("gravity", "f8", (RECENT, 3)),
         ("n_gravity", "i4"),
@@ -134,6 +135,7 @@ MEANING = np.dtype(
         ("a_hv_m_s2", "f8"),
         ("set_percussion_hz", "f8"),
         ("cues", "f8", N_CUES),
+        ("amps_per_work", "f8"),  # this window's current over its modelled load torque
     ],
     align=True,
 )
@@ -288,6 +290,7 @@ def _update_force(
     normal = np.zeros((N_PARAMETERS, N_PARAMETERS))
     cost = invert(z, second, recoil, f, torque, inertia_n, c.p, c.warm == 1, normal)
     c.warm = 1
+    c.amps_per_work = work_a / (inertia_n * mean_torque(c.p, z, second, recoil))
     for k in range(N_PARAMETERS):
         normal[k, k] += 1e-9
     log_var = np.linalg.inv(normal)[3, 3]
@@ -464,6 +467,7 @@ def _fill(c: Record, row: Record, quality: int, out: Record) -> None:
     out.a_hv_m_s2 = math.sqrt(row.a_hw[0] ** 2 + row.a_hw[1] ** 2 + row.a_hw[2] ** 2)
     out.set_percussion_hz = row.set_hz
     out.cues[:] = c.cues[FORCE_HOPS - 1]
+    out.amps_per_work = c.amps_per_work
 
 
 @njit(cache=True, nogil=True)

@@ -62,10 +62,23 @@ class Calibration:
     correction: tuple[float, ...] = (0.0,) * 6
     correction_low: tuple[float, float] = (0.0, 0.0)
     correction_high: tuple[float, float] = (0.0, 0.0)
-    force_rel_sd: float = (
-        0.25  # engineering choice: between units, the inversion alone is this good
-    )
+    # engineering choice: between units that nobody measured, the inversion alone is this good
+    force_rel_sd: float = 0.25
     amps_per_work: float = -1.0
+
+    def fill(self, unit: Any) -> None:
+        """Write into one UNIT record (pipeline.contact)."""
+        n = len(self.speed_hz)
+        unit["calibrated"] = self.calibrated
+        unit["n_speeds"] = n
+        unit["radius_m"] = self.stroke_m / 2.0
+        unit["mass_kg"] = self.mass_kg
+        for name in ("speed_hz", "a1_per_hz2", "second", "i0_a"):
+            unit[name][:n] = getattr(self, name)
+        for name in ("correction", "correction_low", "correction_high"):
+            unit[name] = getattr(self, name)
+        unit["force_rel_sd"] = self.force_rel_sd
+        unit["amps_per_work"] = self.amps_per_work
 
 
 # A gun nobody described: 12 mm stroke, 0.09 kg reciprocating in 1.1 kg of gun and hand (contract,
@@ -305,18 +318,7 @@ class FeatureExtractor:
     def _fill_unit(self, slot: int, device: DeviceId) -> None:
         known = self._calibrations.get(device)
         known = known or self._priors.get(self._models.get(device, ""), GENERIC)
-        unit = self._units[slot]
-        n = len(known.speed_hz)
-        unit["calibrated"] = known.calibrated
-        unit["n_speeds"] = n
-        unit["radius_m"] = known.stroke_m / 2.0
-        unit["mass_kg"] = known.mass_kg
-        for name in ("speed_hz", "a1_per_hz2", "second", "i0_a"):
-            unit[name][:n] = getattr(known, name)
-        for name in ("correction", "correction_low", "correction_high"):
-            unit[name] = getattr(known, name)
-        unit["force_rel_sd"] = known.force_rel_sd
-        unit["amps_per_work"] = known.amps_per_work
+        known.fill(self._units[slot])
 
     # ------------------------------------------------------------------------------ snapshot
 
@@ -464,6 +466,12 @@ def _advance_signals(signal: NDArray[Any], ready: Sequence[_Ready]) -> NDArray[A
         out,
     )
     return out[:n]
+
+
+def signal_hops(frames: Sequence[Frame]) -> NDArray[Any]:
+    """HOP rows of one gun's frames, already in order: for a bench session."""
+    ready = [_Ready(0, frame, 0 if k else -1) for k, frame in enumerate(frames)]
+    return _advance_signals(np.zeros(1, kernels.SIGNAL), ready)
 
 
 def _resized(array: NDArray[Any], size: int) -> NDArray[Any]:

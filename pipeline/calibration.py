@@ -1,0 +1,384 @@
+"""A unit's bench session and its load cell become its Calibration, with the fit's own uncertainty.
+
+At the bench a gun is pushed on reference pads against a load cell, every speed, 0 to 100 N, 3 s each.
+Unloaded seconds give the free run (amplitude, second harmonic, current by speed); loaded ones run
+through the same inversion as live telemetry (pipeline.contact), and what it misses of the load cell,
+smoothly in force and speed, is the correction. May import features and further in; reads no files
+except its own TOML.
+"""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import contact
+from pipeline.features import GENERIC, Calibration, signal_hops
+from pipeline.model import DeviceId, Frame
+from pipeline.stiffness import STIFFNESS_MODEL
+
+Floats = NDArray[np.float64]
+
+FREE_N = 0.6  # under this the head hangs free; load cells used at benches read to 0.1-0.2 N
+LOADED_N = 5.0  # under this the pad is barely touched
+STEADY = 0.04  # the load may wander by this share over a window; engineering choice
+STEADY_N = 0.6
+SETTLED_WINDOWS = 5  # speed changes and inrush are over
+LEAST_SPEEDS, LEAST_LEVELS, LEAST_HOPS = 2, 4, 24
+MOST_CLIPPED = 0.1  # share of loaded hops that may touch the end of the scale
+LEAST_ORDER = 0.9  # rank correlation of estimate and load at each speed: "monotone in load"
+LEAST_SD = 0.03  # the load cell, the pads and the hop-to-hop scatter are not better than this
+LARGEST_SHIFT = math.log(3.0)  # a correction beyond a factor of three means another gun
+RIDGE = 1e-3  # keeps curvature out of it where the bench has few points; engineering choice
+ALIGN_MOST_S, ALIGN_STEP_S = 3.0, 0.05  # clocks set by hand differ by less
+
+
+class CalibrationError(Exception):
+    """The bench data cannot give a calibration; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class BenchFit:
+    """A calibration and what it was made of, hop by hop: for the picture and the report."""
+
+    device: DeviceId
+    calibration: Calibration
+    speed_hz: Floats
+    load_n: Floats
+    raw_n: Floats
+    fitted_n: Floats
+    loadcell_offset_s: float
+    loadcell_drift_ppm: float
+
+
+def fit(
+    frames: Sequence[Frame], load_t_ns: NDArray[np.int64], load_n: Floats, stroke_m: float
+) -> BenchFit:
+    """Fit one unit. `load_t_ns` and `load_n` are the load cell's log. Raises CalibrationError."""
+    if not frames:
+        raise CalibrationError("the bench recording holds no telemetry frames: record it again")
+    hops = signal_hops(frames)
+    hops = hops[(hops["set_hz"] > 0) & (hops["present"] > 0.9)]
+    _check_load(hops, load_t_ns, load_n)
+    offset_s, drift = align(hops, load_t_ns, load_n)
+    t_s = (load_t_ns - load_t_ns[0]) / 1e9 * (1.0 + drift) + offset_s + load_t_ns[0] / 1e9
+    load = _Load(t_s, load_n)
+    free = _free_run(hops, load, stroke_m)
+    meaning, keep, truth = _loaded(hops, load, free)
+    free = replace(free, amps_per_work=_amps_per_work(meaning[keep]))
+    meaning, keep, truth = _loaded(hops, load, free)
+    raw, f_hz = meaning["contact_force_n"][keep], meaning["percussion_hz"][keep]
+    _check_loaded(hops[keep], raw, truth[keep], meaning["set_percussion_hz"][keep])
+    fitted, calibration = _correct(free, raw, f_hz, truth[keep])
+    return BenchFit(
+        frames[0].id, calibration, f_hz, truth[keep], raw, fitted, offset_s, drift * 1e6
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Load:
+    """The load cell's log on the gun's clock: seconds, newtons."""
+
+    t_s: Floats
+    force_n: Floats
+
+    def mean(self, end_s: Floats, width_s: float) -> Floats:
+        """Mean force over the `width_s` before each `end_s`."""
+        total = np.concatenate([[0.0], np.cumsum(_trapezoids(self.t_s, self.force_n))])
+        upper = np.interp(end_s, self.t_s, total)
+        lower = np.interp(end_s - width_s, self.t_s, total)
+        return (upper - lower) / width_s
+
+
+def _trapezoids(x: Floats, y: Floats) -> Floats:
+    return 0.5 * (y[1:] + y[:-1]) * np.diff(x)
+
+
+def _check_load(hops: NDArray[Any], load_t_ns: NDArray[np.int64], load_n: Floats) -> None:
+    if hops.size < LEAST_HOPS:
+        raise CalibrationError(
+            f"only {hops.size} usable quarter seconds with the motor on; push the gun at each of its"
+            " speeds on both pads, 0 to 100 N, 3 s each"
+        )
+    if load_t_ns.size < 10 or not np.all(np.isfinite(load_n)) or np.any(np.diff(load_t_ns) <= 0):
+        raise CalibrationError(
+            "the load-cell log is not a rising series of t_ns with finite force_n: export it again"
+        )
+    slack = int(ALIGN_MOST_S * 1e9)
+    if load_t_ns[0] > hops["t_ns"][-1] + slack or load_t_ns[-1] < hops["t_ns"][0] - slack:
+        raise CalibrationError(
+            "the load-cell log and the recording do not overlap in time: are they of the same session?"
+        )
+
+
+def align(
+    hops: NDArray[Any], load_t_ns: NDArray[np.int64], load_n: Floats
+) -> tuple[float, float]:
+    """Offset [s] and relative drift of the gun's clock over the load cell's.
+
+    Where the motor current and the load rise and fall together best: by correlation, over the first
+    and the last half.
+    """
+    start_s = load_t_ns[0] / 1e9
+    load_s = (load_t_ns - load_t_ns[0]) / 1e9
+    hop_s = hops["t_ns"] / 1e9 - start_s - 0.25  # centre of the window
+    current = hops["mean"][:, 3]
+    half = hop_s.size // 2
+    shifts = [
+        _best_shift(hop_s[part], current[part], load_s, load_n)
+        for part in (slice(0, half), slice(half, None), slice(None))
+    ]
+    span_s = hop_s[half:].mean() - hop_s[:half].mean()
+    drift = (shifts[1] - shifts[0]) / max(span_s, 1.0)
+    if abs(drift) * (load_s[-1] - load_s[0]) <= 2 * ALIGN_STEP_S:
+        return shifts[2], 0.0  # within what the search can tell apart
+    return shifts[0] - drift * hop_s[:half].mean(), drift
+
+
+def _best_shift(hop_s: Floats, current: Floats, load_s: Floats, load_n: Floats) -> float:
+    best, best_score = 0.0, -2.0
+    for shift in np.arange(-ALIGN_MOST_S, ALIGN_MOST_S + ALIGN_STEP_S / 2, ALIGN_STEP_S):
+        load = np.interp(hop_s - shift, load_s, load_n)
+        if load.std() < 1.0:
+            continue
+        score = float(np.corrcoef(current, load)[0, 1])
+        if score > best_score + 1e-6:
+            best, best_score = float(shift), score
+    if best_score < 0.5:
+        raise CalibrationError(
+            "motor current and load do not rise and fall together: the log is of another session, or"
+            " the load cell was not under the pad"
+        )
+    return best
+
+
+def _steady(hops: NDArray[Any], load: _Load) -> NDArray[np.bool_]:
+    """Windows under a constant load, at a settled speed."""
+    end_s = hops["t_ns"] / 1e9
+    now, before = load.mean(end_s, 0.25), load.mean(end_s - 0.75, 0.25)
+    limit = STEADY_N + STEADY * now
+    settled = hops["settled"] > SETTLED_WINDOWS
+    return np.asarray((np.abs(now - before) < limit) & settled)
+
+
+def _free_run(hops: NDArray[Any], load: _Load, stroke_m: float) -> Calibration:
+    force = load.mean(hops["t_ns"] / 1e9, 0.75)
+    free = _steady(hops, load) & (np.abs(force) < FREE_N)
+    rows: list[tuple[float, float, float, float]] = []
+    for speed in np.unique(hops["set_hz"]):
+        at = hops[free & (hops["set_hz"] == speed)]
+        if at.size >= 2:
+            rows.append(_free_row(at))
+    if len(rows) < LEAST_SPEEDS:
+        raise CalibrationError(
+            f"the gun runs free (under {FREE_N} N) at {len(rows)} speed(s) only; at least"
+            f" {LEAST_SPEEDS} are needed: begin every speed with 3 s in air"
+        )
+    rows.sort()
+    f, a1, second, i0 = (tuple(column) for column in zip(*rows[: contact.MAX_SPEEDS], strict=True))
+    return Calibration(True, stroke_m, GENERIC.mass_kg, f, a1, second, i0)
+
+
+def _free_row(at: NDArray[Any]) -> tuple[float, float, float, float]:
+    first = at["z_order"][:, 1]
+    f = float(np.median(at["f_hz"]))
+    size = np.abs(first)
+    second = np.real(at["z_order"][:, 3] * (first.conj() / size) ** 2 / size)
+    return f, float(np.median(size)) / f**2, float(np.median(second)), float(
+        np.median(at["mean"][:, 3])
+    )
+
+
+def _loaded(
+    hops: NDArray[Any], load: _Load, calibration: Calibration
+) -> tuple[NDArray[Any], NDArray[np.bool_], Floats]:
+    """Run the live path over the bench: its meaning, which hops to fit, the load in them."""
+    units = np.zeros(int(hops["slot"].max()) + 1, contact.UNIT)
+    for unit in units:
+        calibration.fill(unit)
+    meaning = np.zeros(hops.size, contact.MEANING)
+    contact.interpret(
+        np.zeros(units.size, contact.CONTACT), units, STIFFNESS_MODEL, hops, meaning
+    )
+    truth = load.mean(hops["t_ns"] / 1e9, 1.0)
+    in_contact = (meaning["contact"] == 1) & (meaning["motor"] == contact.RUNNING)
+    keep = _steady(hops, load) & (truth > LOADED_N) & in_contact
+    return meaning, np.asarray(keep & (meaning["contact_force_n"] > 1.0)), truth
+
+
+def _amps_per_work(meaning: NDArray[Any]) -> float:
+    if meaning.size < LEAST_HOPS:
+        return -1.0
+    return float(np.median(meaning["amps_per_work"]))
+
+
+def _check_loaded(hops: NDArray[Any], raw_n: Floats, load_n: Floats, set_hz: Floats) -> None:
+    if raw_n.size < LEAST_HOPS:
+        raise CalibrationError(
+            f"only {raw_n.size} quarter seconds of steady load over {LOADED_N:g} N; hold each step 3 s"
+        )
+    if float((hops["clipped"] > 0).mean()) > MOST_CLIPPED:
+        raise CalibrationError(
+            "the accelerometer runs against the end of its scale in over 10 % of the loaded data: set"
+            " a wider range, or use softer pads"
+        )
+    levels = np.unique(np.round(load_n / 5.0)).size
+    if levels < LEAST_LEVELS:
+        raise CalibrationError(
+            f"only {levels} different loads; at least {LEAST_LEVELS} between 5 and 100 N are needed"
+        )
+    for speed in np.unique(set_hz):
+        at = set_hz == speed
+        if at.sum() >= 8 and load_n[at].std() > 5.0 and _order(raw_n[at], load_n[at]) < LEAST_ORDER:
+            raise CalibrationError(
+                f"at {speed:g} Hz the signals do not rise with the load: check that the load cell and"
+                " the recording are of this gun, and that the head is tight"
+            )
+
+
+def _order(x: Floats, y: Floats) -> float:
+    """Spearman's rank correlation."""
+    rx, ry = np.argsort(np.argsort(x)), np.argsort(np.argsort(y))
+    return float(np.corrcoef(rx, ry)[0, 1])
+
+
+def _correct(
+    free: Calibration, raw_n: Floats, f_hz: Floats, load_n: Floats
+) -> tuple[Floats, Calibration]:
+    """The smooth correction of log force, and the scatter that it leaves."""
+    a, q = np.log(raw_n / 30.0), np.log(f_hz / 36.0)
+    terms = np.stack([np.ones_like(a), a, q, a * a, a * q, q * q], axis=1)
+    shift = np.log(load_n / raw_n)
+    ridge = RIDGE * raw_n.size * np.diag([0.0, 1.0, 1.0, 1.0, 1.0, 1.0])
+    weights = np.linalg.solve(terms.T @ terms + ridge, terms.T @ shift)
+    left = shift - terms @ weights
+    if np.max(np.abs(terms @ weights)) > LARGEST_SHIFT:
+        raise CalibrationError(
+            "force from the waveform and load differ by over a factor of three: wrong stroke in the"
+            " profile, or the load-cell log is not in newtons"
+        )
+    calibration = replace(
+        free,
+        correction=tuple(float(w) for w in weights),
+        correction_low=(float(a.min()), float(q.min())),
+        correction_high=(float(a.max()), float(q.max())),
+        force_rel_sd=max(float(left.std()), LEAST_SD),
+    )
+    return raw_n * np.exp(terms @ weights), calibration
+
+
+# ------------------------------------------------------------------------------------------- files
+
+
+def to_toml(calibration: Calibration, device: DeviceId) -> str:
+    """The calibration as TOML, keys in the order of the dataclass."""
+    lines = [
+        f"# Calibration of {device}, written by `myoguard calibrate`; see docs/calibration.md",
+        f"stroke_m = {calibration.stroke_m!r}",
+        f"mass_kg = {calibration.mass_kg!r}",
+        f"force_rel_sd = {calibration.force_rel_sd!r}",
+        f"amps_per_work = {calibration.amps_per_work!r}",
+    ]
+    for name in _TUPLES:
+        values = ", ".join(repr(float(v)) for v in getattr(calibration, name))
+        lines.append(f"{name} = [{values}]")
+    return "\n".join(lines) + "\n"
+
+
+_TUPLES = (
+    "speed_hz",
+    "a1_per_hz2",
+    "second",
+    "i0_a",
+    "correction",
+    "correction_low",
+    "correction_high",
+)
+
+
+def from_toml(text: str, where: str) -> Calibration:
+    """Read what `to_toml` wrote. Raises CalibrationError naming the file and the key."""
+    try:
+        raw = tomllib.loads(text)
+        values: dict[str, Any] = {name: _floats(raw, name) for name in _TUPLES}
+        scalars = {
+            name: float(raw[name])
+            for name in ("stroke_m", "mass_kg", "force_rel_sd", "amps_per_work")
+        }
+    except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
+        raise CalibrationError(f"{where}: {error}; run `myoguard calibrate` again") from error
+    calibration = Calibration(calibrated=True, **scalars, **values)
+    _check_values(calibration, where)
+    return calibration
+
+
+def _floats(raw: dict[str, Any], name: str) -> tuple[float, ...]:
+    values = tuple(float(v) for v in raw[name])
+    if not all(math.isfinite(v) for v in values):
+        raise ValueError(f"{name} has a value that is not finite")
+    return values
+
+
+def _check_values(c: Calibration, where: str) -> None:
+    n = len(c.speed_hz)
+    lengths = (len(c.a1_per_hz2), len(c.second), len(c.i0_a))
+    if not 1 <= n <= contact.MAX_SPEEDS or lengths != (n, n, n):
+        raise CalibrationError(f"{where}: 1 to {contact.MAX_SPEEDS} speeds, each list as long")
+    if (len(c.correction), len(c.correction_low), len(c.correction_high)) != (6, 2, 2):
+        raise CalibrationError(f"{where}: correction has 6 numbers, its ranges 2 each")
+    positive = (c.stroke_m, c.mass_kg, c.force_rel_sd, *c.speed_hz, *c.a1_per_hz2, *c.i0_a)
+    if min(positive) <= 0.0 or list(c.speed_hz) != sorted(c.speed_hz):
+        raise CalibrationError(f"{where}: lengths, masses, speeds and currents are > 0 and ascending")
+
+
+def load_folder(folder: Path) -> dict[DeviceId, Calibration]:
+    """Every `{clinic}/{device}.toml` below `folder`."""
+    found = {}
+    for path in sorted(folder.glob("*/*.toml")):
+        device = DeviceId(path.parent.name, path.stem)
+        found[device] = from_toml(path.read_text(encoding="utf-8"), str(path))
+    return found
+
+
+def save(fitted: BenchFit, folder: Path) -> Path:
+    """Write `{clinic}/{device}.toml` and the picture of the fit beside it; returns the TOML."""
+    path = folder / fitted.device.clinic / f"{fitted.device.device}.toml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(to_toml(fitted.calibration, fitted.device), encoding="utf-8")
+    draw(fitted, path.with_suffix(".png"))
+    return path
+
+
+def draw(fitted: BenchFit, path: Path) -> None:
+    """A picture of the fit: load against estimate, before and after the correction, by speed."""
+    from matplotlib.figure import Figure  # noqa: PLC0415  costs 0.4 s that only this needs
+
+    figure = Figure(figsize=(7.0, 5.5), layout="constrained")
+    axes = figure.subplots()
+    top = float(fitted.load_n.max()) * 1.1
+    sd = fitted.calibration.force_rel_sd
+    line = np.array([0.0, top])
+    axes.fill_between(line, line * (1 - 2 * sd), line * (1 + 2 * sd), color="0.9", label="± 2 SD")
+    axes.plot(line, line, color="0.5", lw=1)
+    speeds = np.array(fitted.calibration.speed_hz)
+    nearest = np.abs(fitted.speed_hz[:, None] - speeds[None, :]).argmin(axis=1)
+    for k, speed in enumerate(speeds):
+        at = nearest == k
+        axes.plot(fitted.load_n[at], fitted.raw_n[at], "x", color=f"C{k}", ms=4, alpha=0.5)
+        axes.plot(fitted.load_n[at], fitted.fitted_n[at], "o", color=f"C{k}", ms=4, label=f"{speed:.1f} Hz")
+    axes.set(
+        xlabel="load cell, N",
+        ylabel="force from the waveform, N",
+        xlim=(0, top),
+        ylim=(0, top * 1.1),
+        title=f"{fitted.device}: SD {100 * sd:.1f} % (x before, o after the correction)",
+    )
+    axes.legend(loc="upper left", frameon=False)
+    figure.savefig(path, dpi=110)
