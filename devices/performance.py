@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import cycle
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from scipy.signal import lfilter
 
 from devices.gun import FloatArray, Gun, Inputs
 from devices.motion import Hand, Wander
+from devices.profile import load_profiles
 from devices.script import Motion, Script, Segment
 from devices.tissue import (
     SOFT_PAD,
@@ -25,10 +27,19 @@ from devices.tissue import (
     Client,
     Tissue,
     TissueKind,
+    draw_client,
     draw_tissue,
     stiffness_from_depth,
 )
-from devices.unit import Operator, Unit, cell_volts, housing_temperature_c, physics
+from devices.unit import (
+    BENCH_OPERATOR,
+    Operator,
+    Unit,
+    cell_volts,
+    draw_unit,
+    housing_temperature_c,
+    physics,
+)
 from pipeline.model import FrameFlag
 
 EDGE_S = 0.03  # a head crosses from one tissue to the next in about three of these
@@ -80,10 +91,12 @@ class Performance:
         client: Client,
         rng: np.random.Generator,
         start_ns: int,
+        *,
+        loop: bool = False,
     ) -> None:
-        """`start_ns` is what the gun's clock shows at the first sample."""
+        """`start_ns` is what the gun's clock shows at the first sample; `loop` never ends."""
         self._script, self._unit, self._operator, self._client = script, unit, operator, client
-        self._rng, self._start_ns = rng, start_ns
+        self._rng, self._start_ns, self._loop = rng, start_ns, loop
         self._physics = physics(unit, operator)
         self._gun = Gun(self._physics, unit.mount, unit.bias_g, float(rng.uniform(0.0, 6.28)))
         self._hand = Hand(operator, rng)
@@ -98,7 +111,8 @@ class Performance:
 
     def __iter__(self) -> Iterator[Take]:
         """Every frame of the script; the last one may be short."""
-        segments = iter(self._script.segments)
+        script = self._script.segments
+        segments = cycle(script) if self._loop else iter(script)
         ends_s, planned_s, t_s, seq = 0.0, 0.0, 0.0, 0
         while True:
             rate_hz = self._unit.true_rate_hz(t_s)
@@ -187,9 +201,9 @@ class Performance:
         inputs = Inputs(
             target_force_n=target_n,
             set_rad_s=np.full(count, 2.0 * math.pi * set_hz),
-            stiffness=stiffness_from_depth(np.exp(ground[:, 0]), ground[:, 1]),
-            exponent=ground[:, 1],
-            damping_s_m=ground[:, 2],
+            stiffness=stiffness_from_depth(np.exp(ground[0]), ground[1]),
+            exponent=ground[1],
+            damping_s_m=ground[2],
             support=moves.support,
             jam_n_m=np.full(count, segment.jam_n_m),
             slow_g=moves.slow_g,
@@ -220,7 +234,8 @@ class Performance:
             [1.0 - keep], [1.0, -keep], ground, axis=0, zi=keep * self._ground[None, :]
         )
         self._ground = ground[-1].copy()
-        return np.full(len(position_cm), int(kind), dtype=np.int8), ground
+        rows: FloatArray = np.ascontiguousarray(ground.T)  # one layout, one compiled kernel
+        return np.full(len(position_cm), int(kind), dtype=np.int8), rows
 
 
 def _draw_rows(plans: list[_Plan], count: int) -> _Plan:
@@ -255,3 +270,12 @@ def _split(plan: _Plan, size: int) -> tuple[_Plan, _Plan]:
         _Plan(front, plan.tissue[:size], plan.position_cm[:size], plan.set_hz, plan.site),
         _Plan(back, plan.tissue[size:], plan.position_cm[size:], plan.set_hz, plan.site),
     )
+
+
+def warm_up() -> None:
+    """Compile the physics, or load it from numba's cache: seconds the first time, then a tenth."""
+    rng = np.random.default_rng(0)
+    unit = draw_unit(next(iter(load_profiles().values())), rng)
+    script = Script("warm_up", "one short frame", (Segment(0.02, Motion.HOLD),))
+    for _ in Performance(script, unit, BENCH_OPERATOR, draw_client(rng), rng, 0):
+        pass

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from devices.network import FaultyPath, Packet
 from devices.performance import Performance, Take
 from devices.script import NetworkFaults, Script
 from devices.tissue import Client
@@ -113,45 +114,18 @@ def delivered(
     takes: Iterable[Take], player: Player, faults: NetworkFaults, rng: np.random.Generator
 ) -> Iterator[Received]:
     """The messages in the order in which a broker passes them on."""
-    birth_topic, birth = encode(birth_of(player, START_NS))
+    path = FaultyPath(faults, rng)
     arrived_ns = START_NS
-    yield Received(arrived_ns, birth_topic, birth)
-    held: list[tuple[str, bytes]] = []
+    yield Received(arrived_ns, *encode(birth_of(player, START_NS)))
     for take in takes:
-        topic, payload = encode(frame_of(take, player))
         end_s = take.t_s + len(take.force_n) / take.true_rate_hz
         sent_ns = START_NS + round((end_s + rng.uniform(*DELIVERY_S)) * 1e9)
-        for sent_topic, sent in passed_on((topic, payload), faults, held, rng):
+        for packet in path.pass_on(Packet(*encode(frame_of(take, player)))):
             arrived_ns = max(arrived_ns + 1, sent_ns)
-            yield Received(arrived_ns, sent_topic, sent)
-    for late_topic, late in held:
+            yield Received(arrived_ns, *packet)
+    for packet in path.flush():
         arrived_ns += 1
-        yield Received(arrived_ns, late_topic, late)
-
-
-def passed_on(
-    message: tuple[str, bytes],
-    faults: NetworkFaults,
-    held: list[tuple[str, bytes]],
-    rng: np.random.Generator,
-) -> list[tuple[str, bytes]]:
-    """What a faulty network delivers now; `held` keeps a message that the next one overtakes."""
-    drop, duplicate, reorder, corrupt = rng.random(4)
-    if drop < faults.drop:
-        return []
-    topic, payload = message
-    if corrupt < faults.corrupt:
-        spoilt = bytearray(payload)
-        spoilt[int(rng.integers(len(spoilt)))] ^= 1 << int(rng.integers(8))
-        payload = bytes(spoilt)
-    now = [(topic, payload)] * (2 if duplicate < faults.duplicate else 1)
-    if held:
-        now += held
-        held.clear()
-    elif reorder < faults.reorder:
-        held += now
-        return []
-    return now
+        yield Received(arrived_ns, *packet)
 
 
 def truth_of(takes: list[Take], script: Script, player: Player, performed: Performance) -> Truth:

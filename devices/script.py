@@ -75,7 +75,7 @@ class NetworkFaults:
     drop: float = 0.0
     duplicate: float = 0.0
     reorder: float = 0.0  # swapped with the frame after it
-    corrupt: float = 0.0  # one byte changed
+    corrupt: float = 0.0  # one bit changed
     disconnect: float = 0.0  # the connection breaks without a word (fleet only)
 
     def __post_init__(self) -> None:
