@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ LEAST_ORDER = 0.9  # rank correlation of estimate and load at each speed: "monot
 LEAST_SD = 0.03  # the load cell, the pads and the hop-to-hop scatter are not better than this
 LARGEST_SHIFT = math.log(3.0)  # a correction beyond a factor of three means another gun
 RIDGE = 1e-3  # keeps curvature out of it where the bench has few points; engineering choice
+LEAST_LIKENESS = 0.5  # correlation of current and load; other sessions give under 0.3
 ALIGN_MOST_S, ALIGN_STEP_S = 3.0, 0.05  # clocks set by hand differ by less
 
 
@@ -74,9 +75,12 @@ def fit(
     meaning, keep, truth = _loaded(hops, load, free)
     free = replace(free, amps_per_work=_amps_per_work(meaning[keep]))
     meaning, keep, truth = _loaded(hops, load, free)
-    raw, f_hz = meaning["contact_force_n"][keep], meaning["percussion_hz"][keep]
-    _check_loaded(hops[keep], raw, truth[keep], meaning["set_percussion_hz"][keep])
+    raw, f_hz = meaning["raw_n"][keep], meaning["percussion_hz"][keep]
+    _check_loaded(hops[keep], truth[keep])
     fitted, calibration = _correct(free, raw, f_hz, truth[keep])
+    calibration = _by_current(calibration, meaning[keep], truth[keep])
+    meaning, keep, truth = _loaded(hops, load, calibration)
+    _check_monotone(meaning[keep], truth[keep])
     return BenchFit(
         frames[0].id, calibration, f_hz, truth[keep], raw, fitted, offset_s, drift * 1e6
     )
@@ -137,26 +141,29 @@ def align(
     ]
     span_s = hop_s[half:].mean() - hop_s[:half].mean()
     drift = (shifts[1] - shifts[0]) / max(span_s, 1.0)
-    if abs(drift) * (load_s[-1] - load_s[0]) <= 2 * ALIGN_STEP_S:
+    if abs(drift) * (load_s[-1] - load_s[0]) <= ALIGN_STEP_S:
         return shifts[2], 0.0  # within what the search can tell apart
     return shifts[0] - drift * hop_s[:half].mean(), drift
 
 
 def _best_shift(hop_s: Floats, current: Floats, load_s: Floats, load_n: Floats) -> float:
-    best, best_score = 0.0, -2.0
-    for shift in np.arange(-ALIGN_MOST_S, ALIGN_MOST_S + ALIGN_STEP_S / 2, ALIGN_STEP_S):
+    shifts = np.arange(-ALIGN_MOST_S, ALIGN_MOST_S + ALIGN_STEP_S / 2, ALIGN_STEP_S)
+    scores = np.full(shifts.size, -1.0)
+    for k, shift in enumerate(shifts):
         load = np.interp(hop_s - shift, load_s, load_n)
-        if load.std() < 1.0:
-            continue
-        score = float(np.corrcoef(current, load)[0, 1])
-        if score > best_score + 1e-6:
-            best, best_score = float(shift), score
-    if best_score < 0.5:
+        if load.std() > 1.0:
+            scores[k] = np.corrcoef(current, load)[0, 1]
+    k = int(scores.argmax())
+    if scores[k] < LEAST_LIKENESS:
         raise CalibrationError(
             "motor current and load do not rise and fall together: the log is of another session, or"
             " the load cell was not under the pad"
         )
-    return best
+    if not 0 < k < shifts.size - 1:
+        return float(shifts[k])
+    before, at, after = scores[k - 1 : k + 2]  # between the steps: the top of the parabola
+    bend = before - 2.0 * at + after
+    return float(shifts[k] + (0.5 * (before - after) / bend * ALIGN_STEP_S if bend < 0 else 0.0))
 
 
 def _steady(hops: NDArray[Any], load: _Load) -> NDArray[np.bool_]:
@@ -171,7 +178,7 @@ def _steady(hops: NDArray[Any], load: _Load) -> NDArray[np.bool_]:
 def _free_run(hops: NDArray[Any], load: _Load, stroke_m: float) -> Calibration:
     force = load.mean(hops["t_ns"] / 1e9, 0.75)
     free = _steady(hops, load) & (np.abs(force) < FREE_N)
-    rows: list[tuple[float, float, float, float]] = []
+    rows: list[tuple[float, float, complex, complex, float]] = []
     for speed in np.unique(hops["set_hz"]):
         at = hops[free & (hops["set_hz"] == speed)]
         if at.size >= 2:
@@ -181,19 +188,19 @@ def _free_run(hops: NDArray[Any], load: _Load, stroke_m: float) -> Calibration:
             f"the gun runs free (under {FREE_N} N) at {len(rows)} speed(s) only; at least"
             f" {LEAST_SPEEDS} are needed: begin every speed with 3 s in air"
         )
-    rows.sort()
-    f, a1, second, i0 = (tuple(column) for column in zip(*rows[: contact.MAX_SPEEDS], strict=True))
-    return Calibration(True, stroke_m, GENERIC.mass_kg, f, a1, second, i0)
+    rows.sort(key=lambda row: row[0])
+    f, a1, second, third, i0 = zip(*rows[: contact.MAX_SPEEDS], strict=True)
+    return Calibration(True, stroke_m, GENERIC.mass_kg, f, a1, second, third, i0)
 
 
-def _free_row(at: NDArray[Any]) -> tuple[float, float, float, float]:
+def _free_row(at: NDArray[Any]) -> tuple[float, float, complex, complex, float]:
     first = at["z_order"][:, 1]
     f = float(np.median(at["f_hz"]))
     size = np.abs(first)
-    second = np.real(at["z_order"][:, 3] * (first.conj() / size) ** 2 / size)
-    return f, float(np.median(size)) / f**2, float(np.median(second)), float(
-        np.median(at["mean"][:, 3])
-    )
+    turn = first.conj() / size
+    second = complex(np.mean(at["z_order"][:, 3] * turn**2 / size))
+    third = complex(np.mean(at["z_order"][:, 4] * turn**3 / size))
+    return f, float(np.median(size)) / f**2, second, third, float(np.median(at["mean"][:, 3]))
 
 
 def _loaded(
@@ -207,7 +214,7 @@ def _loaded(
     contact.interpret(
         np.zeros(units.size, contact.CONTACT), units, STIFFNESS_MODEL, hops, meaning
     )
-    truth = load.mean(hops["t_ns"] / 1e9, 1.0)
+    truth = load.mean(hops["t_ns"] / 1e9, 0.5)  # what raw_n saw: one window
     in_contact = (meaning["contact"] == 1) & (meaning["motor"] == contact.RUNNING)
     keep = _steady(hops, load) & (truth > LOADED_N) & in_contact
     return meaning, np.asarray(keep & (meaning["contact_force_n"] > 1.0)), truth
@@ -219,10 +226,10 @@ def _amps_per_work(meaning: NDArray[Any]) -> float:
     return float(np.median(meaning["amps_per_work"]))
 
 
-def _check_loaded(hops: NDArray[Any], raw_n: Floats, load_n: Floats, set_hz: Floats) -> None:
-    if raw_n.size < LEAST_HOPS:
+def _check_loaded(hops: NDArray[Any], load_n: Floats) -> None:
+    if load_n.size < LEAST_HOPS:
         raise CalibrationError(
-            f"only {raw_n.size} quarter seconds of steady load over {LOADED_N:g} N; hold each step 3 s"
+            f"only {load_n.size} quarter seconds of steady load over {LOADED_N:g} N; hold each step 3 s"
         )
     if float((hops["clipped"] > 0).mean()) > MOST_CLIPPED:
         raise CalibrationError(
@@ -234,9 +241,15 @@ def _check_loaded(hops: NDArray[Any], raw_n: Floats, load_n: Floats, set_hz: Flo
         raise CalibrationError(
             f"only {levels} different loads; at least {LEAST_LEVELS} between 5 and 100 N are needed"
         )
-    for speed in np.unique(set_hz):
-        at = set_hz == speed
-        if at.sum() >= 8 and load_n[at].std() > 5.0 and _order(raw_n[at], load_n[at]) < LEAST_ORDER:
+
+
+def _check_monotone(meaning: NDArray[Any], load_n: Floats) -> None:
+    """What comes out live must rise with the load, at every speed."""
+    for speed in np.unique(meaning["set_percussion_hz"]):
+        at = meaning["set_percussion_hz"] == speed
+        if at.sum() < 8 or load_n[at].std() < 5.0:
+            continue
+        if _order(meaning["contact_force_n"][at], load_n[at]) < LEAST_ORDER:
             raise CalibrationError(
                 f"at {speed:g} Hz the signals do not rise with the load: check that the load cell and"
                 " the recording are of this gun, and that the head is tight"
@@ -249,17 +262,28 @@ def _order(x: Floats, y: Floats) -> float:
     return float(np.corrcoef(rx, ry)[0, 1])
 
 
+def _terms(a: Floats, f_hz: Floats) -> Floats:
+    """Columns 1, a, q, a², aq, q² of pipeline.contact.surface."""
+    q = np.log(f_hz / 36.0)
+    return np.stack([np.ones_like(a), a, q, a * a, a * q, q * q], axis=1)
+
+
+def _surface(a: Floats, f_hz: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """Weights of the ridge regression of y, and what they leave."""
+    terms = _terms(a, f_hz)
+    ridge = RIDGE * a.size * np.diag([0.0, 1.0, 1.0, 1.0, 1.0, 1.0])
+    weights = np.linalg.solve(terms.T @ terms + ridge, terms.T @ y)
+    return weights, y - terms @ weights
+
+
 def _correct(
     free: Calibration, raw_n: Floats, f_hz: Floats, load_n: Floats
 ) -> tuple[Floats, Calibration]:
     """The smooth correction of log force, and the scatter that it leaves."""
-    a, q = np.log(raw_n / 30.0), np.log(f_hz / 36.0)
-    terms = np.stack([np.ones_like(a), a, q, a * a, a * q, q * q], axis=1)
+    a = np.log(raw_n / 30.0)
     shift = np.log(load_n / raw_n)
-    ridge = RIDGE * raw_n.size * np.diag([0.0, 1.0, 1.0, 1.0, 1.0, 1.0])
-    weights = np.linalg.solve(terms.T @ terms + ridge, terms.T @ shift)
-    left = shift - terms @ weights
-    if np.max(np.abs(terms @ weights)) > LARGEST_SHIFT:
+    weights, left = _surface(a, f_hz, shift)
+    if np.max(np.abs(shift - left)) > LARGEST_SHIFT:
         raise CalibrationError(
             "force from the waveform and load differ by over a factor of three: wrong stroke in the"
             " profile, or the load-cell log is not in newtons"
@@ -267,11 +291,32 @@ def _correct(
     calibration = replace(
         free,
         correction=tuple(float(w) for w in weights),
-        correction_low=(float(a.min()), float(q.min())),
-        correction_high=(float(a.max()), float(q.max())),
+        correction_low=_corner(a, f_hz, np.min),
+        correction_high=_corner(a, f_hz, np.max),
         force_rel_sd=max(float(left.std()), LEAST_SD),
     )
-    return raw_n * np.exp(terms @ weights), calibration
+    return raw_n * np.exp(shift - left), calibration
+
+
+def _by_current(calibration: Calibration, meaning: NDArray[Any], load_n: Floats) -> Calibration:
+    """The second witness: load from current over no-load alone."""
+    f_hz = meaning["percussion_hz"]
+    at = np.array(calibration.speed_hz)
+    work = meaning["current_a"] - np.interp(f_hz, at, np.array(calibration.i0_a))
+    f_hz, work, load_n = f_hz[work > 0], work[work > 0], load_n[work > 0]
+    a = np.log(work)
+    weights, left = _surface(a, f_hz, np.log(load_n / 30.0))
+    return replace(
+        calibration,
+        by_current=tuple(float(w) for w in weights),
+        by_current_low=_corner(a, f_hz, np.min),
+        by_current_high=_corner(a, f_hz, np.max),
+        by_current_rel_sd=max(float(left.std()), LEAST_SD),
+    )
+
+
+def _corner(a: Floats, f_hz: Floats, pick: Callable[[Floats], float]) -> tuple[float, float]:
+    return float(pick(a)), float(pick(np.log(f_hz / 36.0)))
 
 
 # ------------------------------------------------------------------------------------------- files
@@ -285,9 +330,13 @@ def to_toml(calibration: Calibration, device: DeviceId) -> str:
         f"mass_kg = {calibration.mass_kg!r}",
         f"force_rel_sd = {calibration.force_rel_sd!r}",
         f"amps_per_work = {calibration.amps_per_work!r}",
+        f"by_current_rel_sd = {calibration.by_current_rel_sd!r}",
     ]
     for name in _TUPLES:
         values = ", ".join(repr(float(v)) for v in getattr(calibration, name))
+        lines.append(f"{name} = [{values}]")
+    for name in _COMPLEX:
+        values = ", ".join(f"[{v.real!r}, {v.imag!r}]" for v in getattr(calibration, name))
         lines.append(f"{name} = [{values}]")
     return "\n".join(lines) + "\n"
 
@@ -295,32 +344,35 @@ def to_toml(calibration: Calibration, device: DeviceId) -> str:
 _TUPLES = (
     "speed_hz",
     "a1_per_hz2",
-    "second",
     "i0_a",
     "correction",
     "correction_low",
     "correction_high",
+    "by_current",
+    "by_current_low",
+    "by_current_high",
 )
+_COMPLEX = ("second", "third")
+_SCALARS = ("stroke_m", "mass_kg", "force_rel_sd", "amps_per_work", "by_current_rel_sd")
 
 
 def from_toml(text: str, where: str) -> Calibration:
     """Read what `to_toml` wrote. Raises CalibrationError naming the file and the key."""
     try:
         raw = tomllib.loads(text)
-        values: dict[str, Any] = {name: _floats(raw, name) for name in _TUPLES}
-        scalars = {
-            name: float(raw[name])
-            for name in ("stroke_m", "mass_kg", "force_rel_sd", "amps_per_work")
-        }
+        values: dict[str, Any] = {name: _floats(raw[name], name) for name in _TUPLES}
+        for name in _COMPLEX:
+            values[name] = tuple(complex(*_floats(pair, name)) for pair in raw[name])
+        values.update(zip(_SCALARS, _floats([raw[n] for n in _SCALARS], "a number"), strict=True))
     except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
         raise CalibrationError(f"{where}: {error}; run `myoguard calibrate` again") from error
-    calibration = Calibration(calibrated=True, **scalars, **values)
+    calibration = Calibration(calibrated=True, **values)
     _check_values(calibration, where)
     return calibration
 
 
-def _floats(raw: dict[str, Any], name: str) -> tuple[float, ...]:
-    values = tuple(float(v) for v in raw[name])
+def _floats(raw: Sequence[Any], name: str) -> tuple[float, ...]:
+    values = tuple(float(v) for v in raw)
     if not all(math.isfinite(v) for v in values):
         raise ValueError(f"{name} has a value that is not finite")
     return values
@@ -328,8 +380,8 @@ def _floats(raw: dict[str, Any], name: str) -> tuple[float, ...]:
 
 def _check_values(c: Calibration, where: str) -> None:
     n = len(c.speed_hz)
-    lengths = (len(c.a1_per_hz2), len(c.second), len(c.i0_a))
-    if not 1 <= n <= contact.MAX_SPEEDS or lengths != (n, n, n):
+    lengths = {len(c.a1_per_hz2), len(c.second), len(c.third), len(c.i0_a)}
+    if not 1 <= n <= contact.MAX_SPEEDS or lengths != {n}:
         raise CalibrationError(f"{where}: 1 to {contact.MAX_SPEEDS} speeds, each list as long")
     if (len(c.correction), len(c.correction_low), len(c.correction_high)) != (6, 2, 2):
         raise CalibrationError(f"{where}: correction has 6 numbers, its ranges 2 each")

@@ -56,6 +56,9 @@ SPOT_DEG = 3.0
 ANCHOR_S = 15.0  # time constant of the anchor: a creep under 0.2 °/s counts as posture
 CLIPPED_BAD = 0.2  # share of samples at the end of the scale beyond which the waveform is lost
 FORCE_FLOOR_N = 0.5
+# A spring does no work: how much current a newton takes depends on how lossy the tissue is. Between
+# reference pads and people the slope differs by this much (contract, "Physics to build on").
+TISSUE_LOG_SD = 0.3
 
 CONTACT = np.dtype(
     [
@@ -73,6 +76,7 @@ CONTACT = np.dtype(
         ("force_var", "f8", FORCE_HOPS),
         ("cues", "f8", (FORCE_HOPS, N_CUES)),
         ("amps_per_work", "f8"),
+        ("raw_n", "f8"),
         ("stiffness", "f8"),
         ("gravity", "f8", (RECENT, 3)),
         ("n_gravity", "i4"),
@@ -94,12 +98,19 @@ UNIT = np.dtype(
         ("mass_kg", "f8"),  # what moves with the housing: gun and hand
         ("speed_hz", "f8", MAX_SPEEDS),
         ("a1_per_hz2", "f8", MAX_SPEEDS),  # free-running first harmonic over f² [g/Hz²]
-        ("second", "f8", MAX_SPEEDS),  # free-running second harmonic over the first
+        ("second", "f8", (MAX_SPEEDS, 2)),  # free-running second harmonic over the first, complex
+        ("third", "f8", (MAX_SPEEDS, 2)),  # and the third; phases relative to the first
         ("i0_a", "f8", MAX_SPEEDS),  # no-load current [A]
-        ("correction", "f8", 6),  # log force: 1, a, q, a², aq, q²; a = log(F/30), q = log(f/36)
+        # log of the load over the inversion's force: 1, a, q, a², aq, q²; a = log(F/30), q = log(f/36)
+        ("correction", "f8", 6),
         ("correction_low", "f8", 2),  # range of (a, q) the correction was fitted in
         ("correction_high", "f8", 2),
         ("force_rel_sd", "f8"),
+        # log of the load from the current alone, over 30 N: the same terms with a = log of the amperes
+        ("by_current", "f8", 6),
+        ("by_current_low", "f8", 2),
+        ("by_current_high", "f8", 2),
+        ("by_current_rel_sd", "f8"),
         ("amps_per_work", "f8"),  # current per unit of modelled load torque; < 0 unknown
     ],
     align=True,
@@ -136,6 +147,7 @@ MEANING = np.dtype(
         ("set_percussion_hz", "f8"),
         ("cues", "f8", N_CUES),
         ("amps_per_work", "f8"),  # this window's current over its modelled load torque
+        ("raw_n", "f8"),  # this window's force before any correction
     ],
     align=True,
 )
@@ -166,11 +178,43 @@ def relative_harmonics(row: Record, a1: float, z: NDArray[np.complex128]) -> Non
 
 
 @njit(cache=True, nogil=True)
-def shape_distance(z: NDArray[np.complex128], second: float) -> float:
+def free_harmonics(unit: Record, f_hz: float, free: NDArray[np.complex128]) -> None:
+    """free (3,): harmonics in air over the first, phases relative to the first."""
+    n = unit.n_speeds
+    free[0] = complex(1.0, 0.0)
+    free[1] = complex(
+        interpolate(f_hz, unit.speed_hz, unit.second[:, 0], n),
+        interpolate(f_hz, unit.speed_hz, unit.second[:, 1], n),
+    )
+    free[2] = complex(
+        interpolate(f_hz, unit.speed_hz, unit.third[:, 0], n),
+        interpolate(f_hz, unit.speed_hz, unit.third[:, 1], n),
+    )
+
+
+@njit(cache=True, nogil=True)
+def straighten(z: NDArray[np.complex128], free: NDArray[np.complex128]) -> None:
+    """Take the hand's phase out of the harmonics, so that the rod's second harmonic is real.
+
+    The hand's damping turns harmonic n by α/n against the crank, in air and in contact alike. With
+    phases counted from the first, the second is turned by α/2 − 2α and the third by α/3 − 3α, 16/9
+    times as much.
+    """
+    if abs(free[1]) < 0.02:  # too little to read a phase from
+        return
+    angle = -math.atan2(free[1].imag, free[1].real)
+    for k, share in ((1, 1.0), (2, 16.0 / 9.0)):
+        turn = complex(math.cos(share * angle), math.sin(share * angle))
+        z[k] *= turn
+        free[k] *= turn
+
+
+@njit(cache=True, nogil=True)
+def shape_distance(z: NDArray[np.complex128], free: NDArray[np.complex128]) -> float:
     """How far the waveform is from the free run, in units of its first harmonic."""
     d1 = z[0].real - 1.0
-    d2 = z[1] - second
-    d3 = z[2]
+    d2 = z[1] - free[1]
+    d3 = z[2] - free[2]
     squared = d1 * d1 + d2.real**2 + d2.imag**2 + d3.real**2 + d3.imag**2
     return math.sqrt(squared)
 
@@ -243,31 +287,38 @@ def _relearn(c: Record, unit: Record, row: Record, a1: float, i0: float) -> None
 
 
 @njit(cache=True, nogil=True)
-def corrected_log_force(unit: Record, raw_n: float, f_hz: float) -> float:
-    """Log of the bench-corrected force; outside the bench's range its edge holds."""
-    a = math.log(max(raw_n, 0.1) / 30.0)
-    q = math.log(f_hz / 36.0)
-    at = min(max(a, unit.correction_low[0]), unit.correction_high[0])
-    qt = min(max(q, unit.correction_low[1]), unit.correction_high[1])
-    k = unit.correction
-    shift = k[0] + k[1] * at + k[2] * qt + k[3] * at * at + k[4] * at * qt + k[5] * qt * qt
-    return math.log(max(raw_n, 0.1)) + shift
+def surface(
+    a: float,
+    f_hz: float,
+    k: NDArray[np.float64],
+    low: NDArray[np.float64],
+    high: NDArray[np.float64],
+) -> float:
+    """Quadratic in a and q = log(f/36); outside the range it was fitted in its edge holds."""
+    at = min(max(a, low[0]), high[0])
+    q = min(max(math.log(f_hz / 36.0), low[1]), high[1])
+    return k[0] + k[1] * at + k[2] * q + k[3] * at * at + k[4] * at * q + k[5] * q * q
 
 
 @njit(cache=True, nogil=True)
-def _fill_cues(
-    c: Record, row: Record, z: NDArray[np.complex128], inertia_n: float, cost: float
-) -> None:
+def _outside(a: float, low: NDArray[np.float64], high: NDArray[np.float64]) -> float:
+    """How far a (a log) lies outside what was calibrated."""
+    return max(low[0] - a, 0.0) + max(a - high[0], 0.0)
+
+
+@njit(cache=True, nogil=True)
+def _fill_cues(c: Record, row: Record, inertia_n: float, cost: float) -> None:
     """What tells muscle from tendon from bone, each hop: see docs/detection.md."""
     j = FORCE_HOPS - 1
     c.cues[:j] = c.cues[1:]
     z1 = max(abs(row.z_order[1]), 1e-6)
-    c.cues[j, 0] = c.p[3] - 1.5 * c.p[0] + math.log(inertia_n)  # log spring [N at one radius]
-    c.cues[j, 1] = c.p[0]  # log(1 + depth)
+    spring = c.p[3] - 1.5 * c.p[0] + math.log(inertia_n)  # log N at a depth of one radius
+    c.cues[j, 0] = min(max(spring, 0.0), 4.5)
+    c.cues[j, 1] = min(max(c.p[0], -1.0), 2.0)  # log(1 + depth)
     c.cues[j, 2] = math.log(abs(row.z_order[0]) / z1 + 0.01)  # bounce on every second stroke
-    c.cues[j, 3] = row.z_kurtosis
-    c.cues[j, 4] = row.z_skewness
-    c.cues[j, 5] = math.log(1.0 + cost)
+    c.cues[j, 3] = min(max(row.z_kurtosis, 1.0), 8.0)
+    c.cues[j, 4] = min(max(row.z_skewness, -3.0), 2.0)
+    c.cues[j, 5] = min(math.log(1.0 + cost), 4.0)
 
 
 @njit(cache=True, nogil=True)
@@ -276,30 +327,56 @@ def _update_force(
     unit: Record,
     row: Record,
     z: NDArray[np.complex128],
+    free: NDArray[np.complex128],
     a1: float,
-    second: float,
     work_a: float,
 ) -> None:
-    """Invert this window's waveform and push the force into the last second."""
+    """Invert this window's waveform, weigh it with the current, push into the last second."""
     f = row.f_hz
     inertia_n = a1 * STANDARD_GRAVITY_M_S2 * unit.mass_kg
     recoil = a1 * STANDARD_GRAVITY_M_S2 / (unit.radius_m * (2.0 * math.pi * f) ** 2)
+    steady = c.motor == RUNNING and work_a > 0.0
     torque = -1.0
-    if unit.amps_per_work > 0.0 and work_a > 0.0 and c.motor == RUNNING:
+    if unit.amps_per_work > 0.0 and steady:
         torque = work_a / (unit.amps_per_work * inertia_n)
     normal = np.zeros((N_PARAMETERS, N_PARAMETERS))
-    cost = invert(z, second, recoil, f, torque, inertia_n, c.p, c.warm == 1, normal)
+    straighten(z, free)
+    cost = invert(z, free, recoil, f, torque, inertia_n, c.p, c.warm == 1, normal)
     c.warm = 1
-    c.amps_per_work = work_a / (inertia_n * mean_torque(c.p, z, second, recoil))
+    c.amps_per_work = work_a / (inertia_n * mean_torque(c.p, z, free, recoil))
     for k in range(N_PARAMETERS):
         normal[k, k] += 1e-9
-    log_var = np.linalg.inv(normal)[3, 3]
-    raw = math.exp(min(max(c.p[3], -8.0), 5.0)) * inertia_n
-    force = math.exp(corrected_log_force(unit, raw, f))
     misfit = 1.0 + max(cost - 5.0, 0.0) / 10.0  # a poor fit is an uncertain one
-    rel = min(max(log_var, 0.0), 1.0) * misfit + unit.force_rel_sd**2
-    _push_force(c, force, force * force * rel)
-    _fill_cues(c, row, z, inertia_n, cost)
+    log_var = min(max(np.linalg.inv(normal)[3, 3], 0.0), 1.0) * misfit
+    raw = min(max(c.p[3], -8.0), 5.0) + math.log(inertia_n / 30.0)
+    c.raw_n = 30.0 * math.exp(raw)
+    _combine(c, unit, raw, log_var, f, work_a if steady else -1.0)
+    _fill_cues(c, row, inertia_n, cost)
+
+
+@njit(cache=True, nogil=True)
+def _combine(
+    c: Record, unit: Record, raw: float, log_var: float, f_hz: float, work_a: float
+) -> None:
+    """The two witnesses of force, each with its variance of the log, and their weighted mean."""
+    by_shape = raw + surface(
+        raw, f_hz, unit.correction, unit.correction_low, unit.correction_high
+    )
+    far = _outside(raw, unit.correction_low, unit.correction_high)
+    var = log_var + unit.force_rel_sd**2 + far * far
+    weight = 1.0 / var
+    log_force, total = weight * by_shape, weight
+    if unit.by_current_rel_sd > 0.0 and work_a > 0.0:
+        a = math.log(work_a)
+        by_current = surface(
+            a, f_hz, unit.by_current, unit.by_current_low, unit.by_current_high
+        )
+        far = _outside(a, unit.by_current_low, unit.by_current_high)
+        weight = 1.0 / (unit.by_current_rel_sd**2 + TISSUE_LOG_SD**2 + far * far)
+        log_force += weight * by_current
+        total += weight
+    force = 30.0 * math.exp(min(log_force / total, 3.0))
+    _push_force(c, force, force * force / total)
 
 
 @njit(cache=True, nogil=True)
@@ -410,12 +487,13 @@ def _step(c: Record, unit: Record, row: Record, model: NDArray[np.float64], qual
     f = max(row.f_hz, 1.0)
     n = unit.n_speeds
     a1 = interpolate(f, unit.speed_hz, unit.a1_per_hz2, n) * f * f * c.a1_scale
-    second = interpolate(f, unit.speed_hz, unit.second, n)
     i0 = interpolate(f, unit.speed_hz, unit.i0_a, n) * c.i0_scale
     work = row.mean[3] / i0 - 1.0
     z = np.zeros(3, dtype=np.complex128)
     relative_harmonics(row, a1, z)
-    shape = shape_distance(z, second)
+    free = np.zeros(3, dtype=np.complex128)
+    free_harmonics(unit, f, free)
+    shape = shape_distance(z, free)
     _update_motor(c, row, a1 * 0.7, work)
     if c.motor == OFF:
         c.contact = 0
@@ -427,7 +505,7 @@ def _step(c: Record, unit: Record, row: Record, model: NDArray[np.float64], qual
         if settled_air or unit.calibrated == 0:
             _relearn(c, unit, row, a1, i0)
     if c.contact == 1 and quality != BAD:
-        _update_force(c, unit, row, z, a1, second, row.mean[3] - i0)
+        _update_force(c, unit, row, z, free, a1, row.mean[3] - i0)
         c.stiffness = stiffness_of(c.cues, model)
     elif c.contact == 0:
         _push_force(c, 0.0, FORCE_FLOOR_N**2)
@@ -467,7 +545,7 @@ def _fill(c: Record, row: Record, quality: int, out: Record) -> None:
     out.a_hv_m_s2 = math.sqrt(row.a_hw[0] ** 2 + row.a_hw[1] ** 2 + row.a_hw[2] ** 2)
     out.set_percussion_hz = row.set_hz
     out.cues[:] = c.cues[FORCE_HOPS - 1]
-    out.amps_per_work = c.amps_per_work
+    out.amps_per_work, out.raw_n = c.amps_per_work, c.raw_n
 
 
 @njit(cache=True, nogil=True)

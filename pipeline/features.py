@@ -49,7 +49,8 @@ class Calibration:
     """What is known of one unit: from its bench, or (`calibrated` false) from its model's profile.
 
     Tuples are by speed, ascending. `a1_per_hz2`: free-running first harmonic of the housing over f²
-    [g/Hz²]; `second`: second harmonic over the first; `correction`: see pipeline.contact.UNIT.
+    [g/Hz²]; `second`, `third`: those harmonics over the first, phases relative to it; the rest as in
+    pipeline.contact.UNIT.
     """
 
     calibrated: bool
@@ -57,7 +58,8 @@ class Calibration:
     mass_kg: float
     speed_hz: tuple[float, ...]
     a1_per_hz2: tuple[float, ...]
-    second: tuple[float, ...]
+    second: tuple[complex, ...]
+    third: tuple[complex, ...]
     i0_a: tuple[float, ...]
     correction: tuple[float, ...] = (0.0,) * 6
     correction_low: tuple[float, float] = (0.0, 0.0)
@@ -65,6 +67,10 @@ class Calibration:
     # engineering choice: between units that nobody measured, the inversion alone is this good
     force_rel_sd: float = 0.25
     amps_per_work: float = -1.0
+    by_current: tuple[float, ...] = (0.0,) * 6
+    by_current_low: tuple[float, float] = (0.0, 0.0)
+    by_current_high: tuple[float, float] = (0.0, 0.0)
+    by_current_rel_sd: float = -1.0  # < 0: the current has not been calibrated
 
     def fill(self, unit: Any) -> None:
         """Write into one UNIT record (pipeline.contact)."""
@@ -73,12 +79,22 @@ class Calibration:
         unit["n_speeds"] = n
         unit["radius_m"] = self.stroke_m / 2.0
         unit["mass_kg"] = self.mass_kg
-        for name in ("speed_hz", "a1_per_hz2", "second", "i0_a"):
+        for name in ("speed_hz", "a1_per_hz2", "i0_a"):
             unit[name][:n] = getattr(self, name)
-        for name in ("correction", "correction_low", "correction_high"):
+        for name in ("second", "third"):
+            unit[name][:n] = [(c.real, c.imag) for c in getattr(self, name)]
+        for name in (
+            "correction",
+            "correction_low",
+            "correction_high",
+            "force_rel_sd",
+            "amps_per_work",
+            "by_current",
+            "by_current_low",
+            "by_current_high",
+            "by_current_rel_sd",
+        ):
             unit[name] = getattr(self, name)
-        unit["force_rel_sd"] = self.force_rel_sd
-        unit["amps_per_work"] = self.amps_per_work
 
 
 # A gun nobody described: 12 mm stroke, 0.09 kg reciprocating in 1.1 kg of gun and hand (contract,
@@ -89,7 +105,8 @@ GENERIC = Calibration(
     mass_kg=1.0,
     speed_hz=(40.0,),
     a1_per_hz2=(0.0021,),
-    second=(0.2,),
+    second=(0.2 + 0j,),
+    third=(0j,),
     i0_a=(0.6,),
 )
 

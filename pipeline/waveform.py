@@ -50,7 +50,7 @@ CURRENT_LOG_SD = 0.15  # how well work explains current once calibrated
 def residuals(
     p: NDArray[np.float64],
     z: NDArray[np.complex128],
-    second: float,
+    free: NDArray[np.complex128],
     recoil: float,
     f_hz: float,
     torque: float,
@@ -59,10 +59,10 @@ def residuals(
 ) -> None:
     """The nine residuals in units of their standard deviations.
 
-    p: (N_PARAMETERS,); z: (3,) harmonics of the housing acceleration over A, phases relative to the
-    first; `second` the free run's second harmonic over its first; `recoil` the housing's displacement
-    in r per A of first harmonic; `torque` the measured mean load torque in units of I0 · r, or < 0
-    where it is not known; `inertia_n` is I0 in newtons.
+    p: (N_PARAMETERS,). z: (3,) harmonics of the housing acceleration over A, phases relative to the
+    first. free: (3,) the same in air, turned so that the second is real: then the crank is at θ = 0.
+    `recoil`: the housing's displacement in r per A of first harmonic. `torque`: the measured mean
+    load torque in units of I0 · r, or < 0 where it is not known. `inertia_n`: I0 in newtons.
     """
     depth = math.exp(p[0]) - 1.0
     damping = math.exp(p[1])
@@ -71,6 +71,7 @@ def residuals(
     z1 = z[0] * complex(c1, s1)
     z2 = z[1] * complex(c1 * c1 - s1 * s1, 2.0 * c1 * s1)
     z3 = z[2] * complex(c1, s1) * complex(c1 * c1 - s1 * s1, 2.0 * c1 * s1)
+    second = free[1].real
     h1, h2, h3 = recoil * z1, recoil * z2 / 4.0, recoil * z3 / 9.0
     f0 = f1r = f1i = f2r = f2i = f3r = f3i = work = 0.0
     for j in range(POINTS):
@@ -103,9 +104,9 @@ def residuals(
         f3i -= push * sc
         work += push * slider_v
     scale = 2.0 * force / max(f0, 1e-12)
-    e1 = z1 - (1.0 - scale * complex(f1r, f1i))
-    e2 = z2 - (second - scale * complex(f2r, f2i))
-    e3 = z3 + scale * complex(f3r, f3i)
+    e1 = z1 - (free[0] - scale * complex(f1r, f1i))
+    e2 = z2 - (free[1] - scale * complex(f2r, f2i))
+    e3 = z3 - (free[2] - scale * complex(f3r, f3i))
     sd1 = SIGNAL_SD + MODEL_SD * abs(z1)
     sd2 = SIGNAL_SD + MODEL_SD * (abs(z1) + abs(z2)) * 0.5
     out[0], out[1] = e1.real / sd1, e1.imag / sd1
@@ -121,11 +122,11 @@ def residuals(
 
 @njit(cache=True, nogil=True)
 def mean_torque(
-    p: NDArray[np.float64], z: NDArray[np.complex128], second: float, recoil: float
+    p: NDArray[np.float64], z: NDArray[np.complex128], free: NDArray[np.complex128], recoil: float
 ) -> float:
     """Mean torque the tissue asks of the crank, in units of I0 · r, at the solution p."""
     out = np.zeros(N_RESIDUALS)
-    residuals(p, z, second, recoil, 1.0, 1.0, 1.0, out)
+    residuals(p, z, free, recoil, 1.0, 1.0, 1.0, out)
     return math.exp(-out[8] * CURRENT_LOG_SD)
 
 
@@ -141,7 +142,7 @@ def _cost(r: NDArray[np.float64]) -> float:
 def refine(
     p: NDArray[np.float64],
     z: NDArray[np.complex128],
-    second: float,
+    free: NDArray[np.complex128],
     recoil: float,
     f_hz: float,
     torque: float,
@@ -154,14 +155,14 @@ def refine(
     trial = np.zeros(N_RESIDUALS)
     jacobian = np.zeros((N_RESIDUALS, N_PARAMETERS))
     q = np.zeros(N_PARAMETERS)
-    residuals(p, z, second, recoil, f_hz, torque, inertia_n, r)
+    residuals(p, z, free, recoil, f_hz, torque, inertia_n, r)
     cost = _cost(r)
     damp = 0.1
     for _ in range(steps):
         for k in range(N_PARAMETERS):
             q[:] = p
             q[k] += 1e-4
-            residuals(q, z, second, recoil, f_hz, torque, inertia_n, trial)
+            residuals(q, z, free, recoil, f_hz, torque, inertia_n, trial)
             for j in range(N_RESIDUALS):
                 jacobian[j, k] = (trial[j] - r[j]) * 1e4
         normal[:, :] = jacobian.T @ jacobian
@@ -172,7 +173,7 @@ def refine(
         move = np.linalg.solve(lhs, gradient)
         for k in range(N_PARAMETERS):
             q[k] = p[k] - min(max(move[k], -1.0), 1.0)
-        residuals(q, z, second, recoil, f_hz, torque, inertia_n, trial)
+        residuals(q, z, free, recoil, f_hz, torque, inertia_n, trial)
         better = _cost(trial)
         if better < cost:
             gain = cost - better
@@ -190,7 +191,7 @@ def refine(
 @njit(cache=True, nogil=True)
 def invert(
     z: NDArray[np.complex128],
-    second: float,
+    free: NDArray[np.complex128],
     recoil: float,
     f_hz: float,
     torque: float,
@@ -205,7 +206,7 @@ def invert(
     """
     best = np.inf
     if warm:
-        best = refine(p, z, second, recoil, f_hz, torque, inertia_n, 6, normal)
+        best = refine(p, z, free, recoil, f_hz, torque, inertia_n, 6, normal)
         if best < 12.0:  # engineering choice: twice the degrees of freedom, and some
             return best
     start = np.zeros(N_PARAMETERS)
@@ -218,7 +219,7 @@ def invert(
             start[3] = math.log(
                 max(0.2, abs(z[0] * complex(math.cos(angle), math.sin(angle)) - 1.0))
             )
-            cost = refine(start, z, second, recoil, f_hz, torque, inertia_n, 12, other)
+            cost = refine(start, z, free, recoil, f_hz, torque, inertia_n, 12, other)
             if cost < best:
                 best = cost
                 p[:] = start
