@@ -193,12 +193,13 @@ def _raise(
         peak=condition.value,
         count=1 if is_new else life.count + 1,
         acked=False,
+        suppressed=False,  # whoever can be judged is not offline, whatever its will said
         by=None,
         note="",
         moved_at_ns=() if is_new else life.moved_at_ns,
     )
     settled = _settle(life, after, condition, now_ns)
-    return _supersede(life, settled, now_ns) if is_new else settled
+    return _begin_anew(life, settled, now_ns) if is_new else settled
 
 
 def _is_new(life: Life, occasion: Occasion) -> bool:
@@ -208,10 +209,15 @@ def _is_new(life: Life, occasion: Occasion) -> bool:
     return life.state is AlarmState.CLEARED and occasion.session_id is None
 
 
-def _supersede(old: Life, raised: Step, now_ns: int) -> Step:
-    """An alarm of an earlier session that had returned, but waited for a person, ends here."""
+def _begin_anew(old: Life, raised: Step, now_ns: int) -> Step:
+    """A new alarm is told of even if hidden, and ends an older one that waited for a person."""
+    life = raised.life
+    records = raised.records
+    if life is not None and not records:
+        life = replace(life, changed_at_ns=now_ns)
+        records = (life,)
     if old.state is None or old.state is AlarmState.CLEARED:
-        return raised
+        return Step(life, records)
     ended = replace(
         old,
         state=AlarmState.CLEARED,
@@ -219,7 +225,7 @@ def _supersede(old: Life, raised: Step, now_ns: int) -> Step:
         changed_at_ns=now_ns,
         note="superseded by the same alarm in another session",
     )
-    return Step(raised.life, (ended, *raised.records))
+    return Step(life, (ended, *records))
 
 
 def _step_false(row: AlarmRow, life: Life, condition: Condition, now_ns: int) -> Step:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from pipeline.model import (
     HOP_NS,
+    UNKNOWN_SITE,
     DeviceId,
     Features,
     Quality,
@@ -141,6 +142,10 @@ class Session:
             return 0.0
         return self.start_excess
 
+    def contact_s_on(self, site: str) -> float:
+        """Contact on one site; nothing on a site nobody named, which may be several."""
+        return 0.0 if site == UNKNOWN_SITE else self.contact_s_by_site.get(site, 0.0)
+
     def count_alarm(self, rule: str) -> None:
         self.alarms_by_rule[rule] = self.alarms_by_rule.get(rule, 0) + 1
 
@@ -219,6 +224,12 @@ class Schedule:
                 break
             summaries += self._apply_first()
         return summaries
+
+    def resume(self, away_ns: int) -> None:
+        """The clock of arrival went on without us: waiting goes on where it stood."""
+        self._waiting = [
+            _Waiting(each.received_at_ns + away_ns, each.event) for each in self._waiting
+        ]
 
     def close_idle(self) -> list[SessionSummary]:
         """End a session nobody ended; it may go on if its console speaks of it again."""

@@ -274,10 +274,25 @@ def test_shelving_needs_a_time_to_come(until_ns):
         Bench().hops(TRUE, 2).act(ActionKind.SHELVE, until_ns)
 
 
+def test_a_new_alarm_is_told_of_even_on_the_shelf():
+    bench = Bench().hops(TRUE, 2).act(ActionKind.SHELVE, 600 * S).hops(FALSE, 2)
+    bench.occasion = bench.occasion._replace(session_id="s-2")
+    bench.hops(TRUE, 2)
+    assert [(r.state.value, r.session_id) for r in bench.records[2:]] == [
+        ("cleared", "s-1"),
+        ("shelved", "s-2"),
+    ]
+
+
 def test_suppression_hides_until_it_ends():
     bench = Bench().hops(TRUE, 2).suppress(True).hops(UNKNOWN, 60)
     assert bench.states == ["active_unack", "suppressed"]
     assert bench.suppress(False).states[2:] == ["unknown"]
+
+
+def test_what_is_seen_to_be_true_is_not_suppressed():
+    bench = Bench(LOW).hops(TRUE, 2).hops(FALSE, 2).suppress(True).hops(TRUE, 2)
+    assert bench.states == ["active_unack", "cleared", "active_unack"]
 
 
 def test_suppression_forgets_what_was_never_raised():

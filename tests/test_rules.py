@@ -17,7 +17,7 @@ from pipeline.rules import (
     Signal,
     Situation,
     Verdict,
-    judge,
+    judge_hop,
 )
 from pipeline.sites import SiteTable
 
@@ -61,7 +61,8 @@ def situation(site=None, **changes):
 
 
 def say(rule, held=False, **changes):
-    return judge(ALARMS[rule], situation(**changes), held)
+    said = {row.rule: condition for row, condition in judge_hop(situation(**changes), {rule: held})}
+    return said[rule]
 
 
 @pytest.mark.parametrize("row", ALARMS.values(), ids=lambda row: row.rule)
@@ -150,6 +151,8 @@ CASES = [
     ("HAV_ACTION", {"a8_m_s2": 2.5}, False, TRUE),
     ("HAV_LIMIT", {"a8_m_s2": 4.99}, False, FALSE),
     ("HAV_LIMIT", {"a8_m_s2": 5.0}, False, TRUE),
+    ("HAV_LIMIT", {"a8_m_s2": 5.0, "motor": MotorState.OFF}, False, FALSE),  # not the gun in use
+    ("HAV_LIMIT", {"a8_m_s2": 5.0, "motor": MotorState.OFF}, True, TRUE),
     ("SEQUENCE_GAP", {"frames_missing": 2}, False, TRUE),
     ("CLOCK_STEP", {"clock_steps": 1}, False, TRUE),
     ("CLOCK_UNSYNCED", {"clock_synchronised": False}, False, TRUE),
@@ -191,6 +194,12 @@ def test_a_tendon_is_more_urgent_when_pressed():
     assert (light.priority, pressed.priority) == (None, Priority.HIGH)
     sensitive = say("TENDON_PROXIMITY", site="hand", stiffness=1.0, contact_force_n=12.6)
     assert sensitive.priority is Priority.HIGH
+
+
+def test_only_what_has_to_take_a_step_is_told():
+    assert judge_hop(situation(), {}) == []
+    said = judge_hop(situation(dwell_s=30.0), {"HAV_LIMIT": False})
+    assert [row.rule for row, _ in said] == ["OVERDWELL_ADVISORY", "OVERDWELL", "HAV_LIMIT"]
 
 
 QUIET = Link(online=True, session_open=False, silent_s=0.0, frames_rejected=0)

@@ -18,7 +18,7 @@ from pipeline.rules.conditions import (
     Situation,
     Verdict,
 )
-from pipeline.rules.table import ALARMS, AlarmKind, AlarmRow, Signal, judge
+from pipeline.rules.table import ALARMS, AlarmKind, AlarmRow, Signal, judge_hop
 
 __all__ = [
     "ALARMS",
@@ -41,5 +41,5 @@ __all__ = [
     "Signal",
     "Situation",
     "Verdict",
-    "judge",
+    "judge_hop",
 ]

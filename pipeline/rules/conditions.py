@@ -136,12 +136,18 @@ def started_too_strong(s: Situation, _held: bool) -> Condition:
     return Condition(_VERDICT[s.start_excess > 1.0], s.start_excess, 1.0)
 
 
-def hav_action(s: Situation, _held: bool) -> Condition:
-    return _reached(s.a8_m_s2, HAV_ACTION_M_S2)
+def hav_action(s: Situation, held: bool) -> Condition:
+    return _exposed(s, HAV_ACTION_M_S2, held)
 
 
-def hav_limit(s: Situation, _held: bool) -> Condition:
-    return _reached(s.a8_m_s2, HAV_LIMIT_M_S2)
+def hav_limit(s: Situation, held: bool) -> Condition:
+    return _exposed(s, HAV_LIMIT_M_S2, held)
+
+
+def _exposed(s: Situation, limit_m_s2: float, held: bool) -> Condition:
+    """Raised on the gun the operator uses now, not on every one that waits with the motor off."""
+    in_use = held or s.features.motor is not MotorState.OFF
+    return Condition(_VERDICT[in_use and s.a8_m_s2 >= limit_m_s2], s.a8_m_s2, limit_m_s2)
 
 
 def _reached(value: float, limit: float) -> Condition:

@@ -1,0 +1,373 @@
+"""The monitor of the whole fleet: one ordered log of messages in, records out.
+
+`feed` takes messages in order of arrival and `tick` the time in between; neither reads a clock. The
+same log gives the same records, whole or in pieces and however often somebody ticks, because
+
+- a gun has at most one frame in a call of the extractor, so that what a call returns is the doing
+  of that frame, and guns are gone through in order of arrival;
+- any other message, and any deadline that passes, first waits for the frames before it;
+- what time decides has its own time: the extractor is told of time on a fixed grid, and silence,
+  waiting and shelving end at their deadlines, in order, whoever notices and when.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Final, Protocol
+
+from pipeline.alarms import ActionRefusedError
+from pipeline.exposure import Exposures
+from pipeline.model import (
+    AlarmAction,
+    Counters,
+    DeadLetter,
+    DeviceId,
+    DeviceState,
+    Features,
+    Frame,
+    FrameFlag,
+    Live,
+    LiveGun,
+    Message,
+    Received,
+    Record,
+    SessionEvent,
+    StreamEvent,
+    StreamEventKind,
+)
+from pipeline.monitor.gun import SILENCE_NS, Gun
+from pipeline.monitor.settings import MonitorSettings
+from pipeline.wire import DecodeError, DecodeReason, TopicKind, decode, parse_topic
+
+GRID_NS: Final = (
+    250_000_000  # engineering choice: one hop; how finely the extractor is told of time
+)
+HELD_NS: Final = 1_000_000_000  # twice the extractor's reorder window: it holds nothing for longer
+LOG_STEP_NS: Final = 10_000_000_000  # engineering choice: arrivals this far back mean a set clock
+DEAD_LETTER_BYTES_MAX: Final = 65_536  # twice the largest frame of the contract
+NEVER_NS: Final = 1 << 64
+
+_MAGIC: Final = b"MGSNAP01"
+_LENGTH = struct.Struct("<Q")
+
+
+class Advanced(Protocol):
+    """What a call of the extractor releases; of one gun in time order."""
+
+    @property
+    def hops(self) -> Sequence[Features]: ...
+
+    @property
+    def events(self) -> Sequence[StreamEvent]: ...
+
+
+class Extractor(Protocol):
+    """Frames in, hops out: what the monitor needs of `features`."""
+
+    def set_model(self, device: DeviceId, model: str | None, head: str | None) -> None: ...
+    def advance(self, frames: Sequence[tuple[int, Frame]]) -> Advanced: ...
+    def tick(self, now_ns: int) -> Advanced: ...
+    def flush(self) -> Advanced: ...
+    def snapshot(self) -> bytes: ...
+    def restore(self, data: bytes) -> None: ...
+
+
+class SnapshotError(ValueError):
+    """A snapshot that this version cannot read; says what to do."""
+
+
+class Monitor:
+    """The fleet. Bounded: guns by `devices_max`, all else by gun or operator."""
+
+    def __init__(self, settings: MonitorSettings, extractor: Extractor) -> None:
+        self.counters = Counters()
+        self._settings = settings
+        self._extractor = extractor
+        self._exposures = Exposures()
+        self._guns: dict[DeviceId, Gun] = {}
+        self._batch: dict[DeviceId, tuple[int, Frame]] = {}  # empty between calls
+        self._now_ns = 0  # the newest time of the log
+        self._framed_ns = 0  # when the newest frame arrived
+        self._grid_ns = NEVER_NS  # when the extractor is told of time next
+        self._dues: list[tuple[int, DeviceId]] = []
+        self._next_ns = NEVER_NS  # the earlier of the two
+
+    def feed(self, messages: Iterable[Received]) -> list[Record]:
+        """Take messages in order of arrival; the records they give rise to, in order."""
+        out: list[Record] = []
+        for received in messages:
+            now_ns = self._pass_time(received.received_at_ns, out)
+            self.counters.messages += 1
+            try:
+                message = decode(received.topic, received.payload)
+            except DecodeError as error:
+                self._advance(out)
+                self._reject(received, now_ns, error.reason, out)
+                continue
+            if isinstance(message, Frame):
+                self._take_frame(message, received, now_ns, out)
+            else:
+                self._advance(out)
+                self._apply(message, received, now_ns, out)
+        self._advance(out)
+        return out
+
+    def tick(self, now_ns: int) -> list[Record]:
+        """Let time pass to `now_ns`: only when every message that came before it has been fed."""
+        out: list[Record] = []
+        self._pass_time(now_ns, out)
+        return out
+
+    def flush(self) -> list[Record]:
+        """The end of a recording: nothing more will come, so what is held back comes out."""
+        out: list[Record] = []
+        self._distribute(self._extractor.flush(), {}, out)
+        return out
+
+    def resume(self, now_ns: int) -> None:
+        """Go on at `now_ns` after the pipeline itself was away, or its clock was set.
+
+        Silence, waiting and idle sessions count on as if no time had passed: they are about guns.
+        """
+        away_ns = now_ns - self._now_ns
+        self._now_ns = now_ns
+        self._framed_ns += away_ns
+        if self._grid_ns != NEVER_NS:
+            self._grid_ns = _next_on_grid(now_ns)
+        for gun in self._guns.values():
+            gun.resume(away_ns)
+        self._schedule_all()
+
+    # Time.
+
+    def _pass_time(self, now_ns: int, out: list[Record]) -> int:
+        """Do everything that was due up to `now_ns`; gives the time of the log after it."""
+        if now_ns < self._now_ns:
+            if now_ns >= self._now_ns - LOG_STEP_NS:
+                return self._now_ns
+            self._advance(out)
+            self.resume(now_ns)
+        while self._next_ns <= now_ns:
+            self._advance(out)
+            self._do_next(out)
+        self._now_ns = now_ns
+        return now_ns
+
+    def _do_next(self, out: list[Record]) -> None:
+        if self._dues and self._dues[0][0] < self._grid_ns:
+            due_ns, device = heapq.heappop(self._dues)
+            gun = self._guns[device]
+            if due_ns == gun.scheduled_ns:
+                gun.scheduled_ns = None
+                if gun.due_ns == due_ns:
+                    gun.wake(due_ns, out)
+                self._schedule(gun)
+        else:
+            at_ns = self._grid_ns
+            later_ns = at_ns + GRID_NS
+            self._grid_ns = later_ns if later_ns <= self._framed_ns + HELD_NS else NEVER_NS
+            self._now_ns = at_ns
+            self._distribute(self._extractor.tick(at_ns), {}, out)
+        self._find_next()
+
+    def _schedule(self, gun: Gun) -> None:
+        """Have a gun woken at its deadline; one that has moved away by then is only looked at."""
+        due_ns = gun.due_ns
+        if due_ns is not None and (gun.scheduled_ns is None or due_ns < gun.scheduled_ns):
+            gun.scheduled_ns = due_ns
+            heapq.heappush(self._dues, (due_ns, gun.id))
+            self._find_next()
+
+    def _schedule_all(self) -> None:
+        self._dues = []
+        for gun in self._guns.values():
+            gun.scheduled_ns = None
+            self._schedule(gun)
+        self._find_next()
+
+    def _find_next(self) -> None:
+        self._next_ns = min(self._grid_ns, self._dues[0][0]) if self._dues else self._grid_ns
+
+    # Messages.
+
+    def _take_frame(self, frame: Frame, received: Received, now_ns: int, out: list[Record]) -> None:
+        gun = self._gun(frame.id)
+        if gun is None:
+            self._reject(received, now_ns, "too_many_devices", out)
+            return
+        if frame.id in self._batch:
+            self._advance(out)
+        self.counters.frames += 1
+        gun.frame(bool(frame.flags & FrameFlag.CLOCK_SYNCHRONISED))
+        self._batch[frame.id] = (now_ns, frame)
+        self._framed_ns = now_ns
+        if self._grid_ns == NEVER_NS:
+            self._grid_ns = _next_on_grid(now_ns)
+            self._find_next()
+
+    def _advance(self, out: list[Record]) -> None:
+        """Let the extractor see the frames that have gathered."""
+        if not self._batch:
+            return
+        batch, self._batch = self._batch, {}
+        self.counters.frames_processed += len(batch)
+        self._distribute(self._extractor.advance(list(batch.values())), batch, out)
+
+    def _distribute(
+        self, advanced: Advanced, batch: Mapping[DeviceId, tuple[int, Frame]], out: list[Record]
+    ) -> None:
+        """Give every gun its events, then its hops, in order of the arrival of their frames."""
+        for event in advanced.events:
+            self._count(event)
+            self._guns[event.id].stream_event(event)
+        released: dict[DeviceId, list[Features]] = {}
+        for features in advanced.hops:
+            released.setdefault(features.id, []).append(features)
+        unasked = sorted(released.keys() - batch.keys())
+        for device in (*batch, *unasked):
+            gun = self._guns[device]
+            received_at_ns = batch[device][0] if device in batch else self._now_ns
+            for features in released.get(device, ()):
+                gun.hop(features, received_at_ns, out)
+            if gun.scheduled_ns is None or gun.scheduled_ns > received_at_ns + SILENCE_NS:
+                self._schedule(gun)
+
+    def _count(self, event: StreamEvent) -> None:
+        counters = self.counters
+        if event.kind is StreamEventKind.SEQUENCE_GAP:
+            counters.frames_missing += event.count
+        elif event.kind is StreamEventKind.DUPLICATE:
+            counters.frames_duplicate += event.count
+            counters.frames_processed -= event.count
+        elif event.kind is StreamEventKind.LATE:
+            counters.frames_late += event.count
+            counters.frames_processed -= event.count
+
+    def _apply(self, message: Message, received: Received, now_ns: int, out: list[Record]) -> None:
+        """A birth, a will, a session or an action; what the pipeline itself says is no news."""
+        if isinstance(message, AlarmAction):
+            self._act(message, received, now_ns, out)
+            return
+        if not isinstance(message, DeviceState | SessionEvent):
+            return
+        gun = self._gun(message.id)
+        if gun is None:
+            self._reject(received, now_ns, "too_many_devices", out)
+            return
+        if isinstance(message, SessionEvent):
+            gun.session_event(message, now_ns, out)
+        elif gun.state(message, now_ns, out) and message.online:
+            self._extractor.set_model(message.id, message.model, message.head)
+        self._schedule(gun)
+
+    def _act(self, action: AlarmAction, received: Received, now_ns: int, out: list[Record]) -> None:
+        gun = self._guns.get(action.id)
+        try:
+            if gun is None:
+                raise ActionRefusedError(f"no gun {action.id} is known; there is nothing to act on")
+            gun.action(action, now_ns, out)
+        except ActionRefusedError:
+            self._reject(received, now_ns, "action_refused", out)
+        else:
+            self._schedule(gun)
+
+    def _reject(self, received: Received, now_ns: int, reason: str, out: list[Record]) -> None:
+        """Count a message that cannot be used, and keep it as a dead letter."""
+        counters = self.counters
+        counters.rejected[str(reason)] = counters.rejected.get(str(reason), 0) + 1
+        is_frame, device = _telemetry_of(received.topic)
+        if reason == DecodeReason.EMPTY and not is_frame:
+            return  # how MQTT clears a retained message: it says nothing, and is no fault
+        payload = received.payload[:DEAD_LETTER_BYTES_MAX]
+        out.append(DeadLetter(received.received_at_ns, received.topic, str(reason), payload))
+        if is_frame:
+            counters.frames += 1
+            counters.frames_rejected += 1
+            gun = self._guns.get(device)
+            if gun is not None:
+                gun.frame_rejected(now_ns, out)
+                self._schedule(gun)
+
+    def _gun(self, device: DeviceId) -> Gun | None:
+        """The gun of that name, made if there is room for it."""
+        gun = self._guns.get(device)
+        if gun is None and len(self._guns) < self._settings.devices_max:
+            gun = self._guns[device] = Gun(device, self._settings, self._exposures)
+        return gun
+
+    # What others read.
+
+    @property
+    def devices(self) -> int:
+        return len(self._guns)
+
+    def live(self) -> list[Live]:
+        """By clinic, the guns in contact and those that changed since this was last asked."""
+        clinics: dict[str, dict[str, LiveGun]] = {}
+        for device, gun in self._guns.items():
+            news = gun.take_news()
+            if news is not None:
+                clinics.setdefault(device.clinic, {})[device.device] = news
+        return [
+            Live(clinic, max(gun.t_ns for gun in guns.values()), guns)
+            for clinic, guns in clinics.items()
+        ]
+
+    def snapshot(self) -> bytes:
+        """Everything that later records depend on, as bytes with a version."""
+        state = {
+            "now_ns": self._now_ns,
+            "framed_ns": self._framed_ns,
+            "grid_ns": self._grid_ns,
+            "counters": asdict(self.counters),
+            "exposures": self._exposures.dump(),
+            "guns": [[*device, gun.dump()] for device, gun in self._guns.items()],
+        }
+        body = json.dumps(state, separators=(",", ":")).encode()
+        return b"".join((_MAGIC, _LENGTH.pack(len(body)), body, self._extractor.snapshot()))
+
+    def restore(self, data: bytes) -> None:
+        """Become the monitor that made this snapshot. Raises SnapshotError."""
+        start = len(_MAGIC) + _LENGTH.size
+        if data[: len(_MAGIC)] != _MAGIC or len(data) < start:
+            raise SnapshotError(
+                f"the snapshot begins {data[:8]!r}, this version writes {_MAGIC!r}: restore it with"
+                " the version that wrote it, or start anew without the checkpoint"
+            )
+        (length,) = _LENGTH.unpack_from(data, len(_MAGIC))
+        try:
+            self._load(json.loads(data[start : start + length]))
+            self._extractor.restore(data[start + length :])
+        except (ValueError, TypeError, KeyError) as error:
+            raise SnapshotError(
+                f"the snapshot is damaged ({error}): start anew without the checkpoint"
+            ) from error
+
+    def _load(self, state: dict[str, Any]) -> None:
+        self._now_ns, self._framed_ns = state["now_ns"], state["framed_ns"]
+        self._grid_ns = state["grid_ns"]
+        self.counters = Counters(**state["counters"])
+        self._exposures.load(state["exposures"])
+        self._guns = {}
+        for clinic, device, values in state["guns"]:
+            id_ = DeviceId(clinic, device)
+            gun = self._guns[id_] = Gun(id_, self._settings, self._exposures)
+            gun.load(values)
+        self._schedule_all()
+
+
+def _next_on_grid(now_ns: int) -> int:
+    return (now_ns // GRID_NS + 1) * GRID_NS
+
+
+def _telemetry_of(topic: str) -> tuple[bool, DeviceId]:
+    """Whether a topic is one of frames, and whose; never raises."""
+    try:
+        address = parse_topic(topic)
+    except DecodeError:
+        return False, DeviceId("", "")
+    return address.kind is TopicKind.TELEMETRY, address.id
