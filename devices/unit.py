@@ -24,6 +24,7 @@ BIAS_SD_G = 0.02
 RECTIFICATION_G_PER_G2 = (2e-4, 1.2e-3)  # vibration rectification: tens of mg at 5-8 g RMS
 
 _GOVERNORS = {Governor.HOLD: HOLD_SPEED, Governor.SAG: SAG, Governor.BOOST: BOOST}
+INT16_MAX = 32767
 NOMINAL_CELL_V = 3.9  # where the speed steps of an open-loop gun are true
 _PIN_RADIUS_M = 0.004  # crank pin; times a friction coefficient
 _CELL_EMPTY_V, _CELL_FLAT_V, _CELL_FULL_V = 3.1, 3.62, 4.18  # lithium-ion, open circuit
@@ -177,7 +178,7 @@ def physics(unit: Unit, operator: Operator) -> Physics:
         panel_damping=unit.profile.housing.panel_damping,
         panel_share=unit.profile.housing.panel_share,
         filter_hz=sensor.filter_hz,
-        range_g=sensor.range_g,
+        range_g=min(sensor.range_g, INT16_MAX * sensor.accel_g_per_lsb),
         accel_g_per_lsb=sensor.accel_g_per_lsb,
         current_a_per_lsb=sensor.current_a_per_lsb,
         noise_g=sensor.noise_g * unit.noise_scale,
