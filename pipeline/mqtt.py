@@ -343,10 +343,12 @@ class Link:
             lambda task: self._on_end(None if task.cancelled() else task.exception())
         )
         try:
-            await first
-        except BaseException:
+            await asyncio.wait({self._task, first}, return_when=asyncio.FIRST_COMPLETED)
+        except BaseException:  # cancelled while connecting
             await self._stop()
             raise
+        if self._task.done():
+            self._task.result()  # raises what kept it from a first connection
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
@@ -367,8 +369,7 @@ class Link:
             except BrokerError as error:
                 self._set_status(connected=False, error=str(error))
                 if not first.done():
-                    first.set_exception(error)
-                    return
+                    raise
             if time.monotonic() - began_s > RETRY_S_MAX:
                 delay_s = RETRY_S_MIN  # it had been well: not one more in a row of failures
             await self._before_retry()

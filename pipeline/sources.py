@@ -92,9 +92,11 @@ class MqttSource:
     acknowledged is ever here only, so nothing here can be lost. A new connection waits until what
     the last one brought is taken; until then its uncommitted messages would only come twice.
 
-    The window is the broker's to choose: MQTT 5 brokers are asked for `mqtt.RECEIVE_MAXIMUM`,
-    Mosquitto gives a 3.1.1 client 20 unless `max_inflight_messages` says more, and then a source
-    that is committed once a second yields 20 messages a second.
+    The window is the broker's to choose: MQTT 5 brokers are asked for `mqtt.RECEIVE_MAXIMUM`, but
+    Mosquitto gives a 3.1.1 client 20 unless `max_inflight_messages` says more, which with a commit
+    a second can mean 20 messages a second; and while we are away it keeps 1,000 messages unless
+    `max_queued_messages` says more. NATS delivers what was in flight again only after ack_wait:
+    whoever comes back sooner gets new messages before those.
     """
 
     def __init__(
@@ -164,11 +166,11 @@ class MqttSource:
 
     async def commit(self, position: Position) -> None:
         """Acknowledge everything up to `position` that came on a connection that still lives."""
-        for n in range(position - self._committed_count):
+        while self._committed_count < position:
             connection, mid = self._uncommitted.popleft()
             self._committed_count += 1
             connection.ack(mid)
-            if n % ACKS_AT_ONCE == ACKS_AT_ONCE - 1:
+            if self._committed_count % ACKS_AT_ONCE == 0:
                 await asyncio.sleep(0)
 
     def _take(self) -> Batch:

@@ -19,7 +19,7 @@ import servers
 from conftest import ServerStarter
 
 from pipeline.model import Received
-from pipeline.mqtt import BrokerError, Credentials, MqttProtocol
+from pipeline.mqtt import RETRY_S_MIN, BrokerError, Credentials, MqttProtocol
 from pipeline.sources import (
     BATCH_MESSAGES,
     QOS0_PENDING_MAX,
@@ -248,9 +248,10 @@ def test_a_reconnect_waits_until_what_came_is_taken(broker: servers.Server) -> N
                 await until(lambda: source.uncommitted == 10)
                 proxy.cut()
                 await until(lambda: not source.status.connected)
+                await asyncio.sleep(2 * RETRY_S_MIN)  # an unguarded retry would have come
+                assert proxy.accepted == 1
                 messages, position = await take(source, 10)
                 assert numbers(messages) == [*range(10)]
-                assert proxy.accepted == 1
                 await source.commit(position)
                 await until(lambda: source.status.connected)
                 assert proxy.accepted == 2
@@ -363,6 +364,18 @@ def test_a_source_that_cannot_connect_says_so_in_a_sentence() -> None:
         run(scenario())
     assert "secret" not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_fault_of_ours_ends_the_source_and_does_not_hang_it(tmp_path: Path) -> None:
+    async def scenario(url: str) -> None:
+        async with MqttSource(url, client_id=""):  # no session can be kept for nobody
+            raise AssertionError("it must not start")
+
+    with (
+        servers.mosquitto(tmp_path) as server,
+        pytest.raises(ValueError, match="client id must be provided"),
+    ):
+        run(scenario(server.url))
 
 
 # --------------------------------------------------------------------------------------- recordings
