@@ -1,0 +1,221 @@
+"""Read, merge, check: the one way to get a `Settings`. May import `settings`, `faults`, `sites`."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr, ValidationError
+from pydantic_settings import SettingsError
+
+from pipeline.config import faults
+from pipeline.config.faults import ConfigError, Fault
+from pipeline.config.settings import ENV_DELIMITER, ENV_PREFIX, Settings
+from pipeline.sites import SITES, SiteOverrideError
+
+Table = dict[str, Any]  # as tomllib gives it: any value TOML can hold
+PASSWORD_BYTES_MAX = 4_096  # a file beyond this is not a password
+
+
+def load(path: Path | None) -> Settings:
+    """The settings of the file at `path`, if given, under those of the environment.
+
+    Raises ConfigError with every fault that can be found at once.
+    """
+    table = _read(path) if path is not None else {}
+    origin = _Origin(path)
+    found = [*_unknown_variables(), *_secrets_in(table, origin)]
+    try:
+        settings = Settings(**table)
+    except SettingsError as error:
+        raise ConfigError([*found, _undecodable(error)]) from error
+    except ValidationError as error:
+        found += [faults.of_validation(e, origin.of(e["loc"])) for e in error.errors()]
+        raise ConfigError(found) from error
+    found += [*_broker_faults(settings, origin), *_site_faults(settings, origin)]
+    found += _directory_faults(settings, origin)
+    if found:
+        raise ConfigError(found)
+    return _with_password(settings)
+
+
+class _Origin:
+    """Where a setting came from, for the message."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._file = str(path) if path is not None else "default"
+
+    def of(self, path: Sequence[str | int]) -> str:
+        """The longest variable set for the key or a table around it, else the file."""
+        for length in range(len(path), 0, -1):
+            name = faults.env_name([str(part) for part in path[:length]])
+            if any(variable.upper() == name for variable in os.environ):
+                return f"environment variable {name}"
+        return self._file
+
+    def fault(self, key: str, value: object, problem: str, remedy: str = "") -> Fault:
+        path = key.split(".")
+        remedy = remedy or faults.remedy_of(faults.field_at(path))
+        return Fault(key, faults.show(value), self.of(path), problem, remedy)
+
+
+def _read(path: Path) -> Table:
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        problem = f"cannot be read ({error.strerror})"
+        remedy = "check the name, or start from docs/myoguard.example.toml"
+    except UnicodeDecodeError as error:
+        problem = f"is not UTF-8 text (byte {error.start})"
+        remedy = "save it as UTF-8"
+    except tomllib.TOMLDecodeError as error:
+        problem = f"is not TOML: {error}"
+        remedy = "correct the line; text stands in quotes, a table begins with [name]"
+    else:
+        return _with_absolute_paths(table, path.parent)
+    raise ConfigError([Fault("", "", str(path), problem, remedy)])
+
+
+def _with_absolute_paths(table: Table, directory: Path) -> Table:
+    """Relative paths lead from the file, wherever the command was given."""
+    for key, field in faults.known_keys().items():
+        section, _, name = key.partition(".")
+        inner = table.get(section)
+        if not isinstance(inner, dict) or not isinstance(inner.get(name), str):
+            continue
+        if Path in faults.kinds(field):
+            inner[name] = str(directory.absolute() / Path(inner[name]).expanduser())
+    return table
+
+
+def _unknown_variables() -> Iterator[Fault]:
+    """Variables with our prefix that name no section: those within one, pydantic finds."""
+    for variable, value in sorted(os.environ.items()):
+        name = variable.upper()
+        if name.startswith(ENV_PREFIX):
+            path = name.removeprefix(ENV_PREFIX).lower().split(ENV_DELIMITER)
+            if path[0] not in Settings.model_fields:
+                yield faults.unknown(path, value, f"environment variable {variable}")
+
+
+def _secrets_in(table: Table, origin: _Origin) -> Iterator[Fault]:
+    broker = table.get("broker")
+    if isinstance(broker, dict) and "password" in broker:
+        yield Fault(
+            "broker.password",
+            faults.HIDDEN,
+            origin.of([]),
+            "a password does not belong in this file, which is shown and copied",
+            f"set {faults.env_name(['broker', 'password'])}, or broker.password_file",
+        )
+
+
+def _undecodable(error: SettingsError) -> Fault:
+    """A section that a variable gives as JSON, and it is none."""
+    name = str(error).rpartition('field "')[2].partition('"')[0]
+    variable = faults.env_name([name])
+    problem = "is not JSON"
+    remedy = f"set its keys one by one, such as {variable}{ENV_DELIMITER}…"
+    return Fault(name, faults.HIDDEN, f"environment variable {variable}", problem, remedy)
+
+
+def _broker_faults(settings: Settings, origin: _Origin) -> Iterator[Fault]:
+    broker = settings.broker
+    tls = {"ca_file": broker.ca_file, "cert_file": broker.cert_file, "key_file": broker.key_file}
+    for name, file in tls.items():
+        if file is None:
+            continue
+        if not broker.url.startswith("mqtts://"):
+            remedy = "write mqtts:// in broker.url, or leave this out"
+            yield origin.fault(f"broker.{name}", file, "is for mqtts:// only", remedy)
+        elif problem := _unreadable(file):
+            yield origin.fault(f"broker.{name}", file, problem)
+    if (broker.cert_file is None) != (broker.key_file is None):
+        given, other = ("cert_file", "key_file") if broker.cert_file else ("key_file", "cert_file")
+        problem, remedy = f"is of no use without broker.{other}", f"set broker.{other} too"
+        yield origin.fault(f"broker.{given}", tls[given], problem, remedy)
+    yield from _password_faults(settings, origin)
+
+
+def _password_faults(settings: Settings, origin: _Origin) -> Iterator[Fault]:
+    broker, key = settings.broker, "broker.password_file"
+    if broker.password_file is not None:
+        if broker.password is not None:
+            remedy = f"keep one of the two: unset {faults.env_name(['broker', 'password'])}"
+            yield origin.fault(key, broker.password_file, "broker.password is set too", remedy)
+        elif problem := _unreadable(broker.password_file) or _no_password(broker.password_file):
+            yield origin.fault(key, broker.password_file, problem)
+    if broker.password is not None and not (broker.username or urlsplit(broker.url).username):
+        remedy = "set broker.username, or leave the password out"
+        yield Fault(
+            "broker.password",
+            faults.HIDDEN,
+            origin.of(["broker", "password"]),
+            "there is no user to go with it",
+            remedy,
+        )
+
+
+def _site_faults(settings: Settings, origin: _Origin) -> Iterator[Fault]:
+    try:
+        _ = settings.site_table
+    except SiteOverrideError as error:
+        for fault in error.faults:
+            key = ".".join(filter(None, ("sites", fault.site, fault.column)))
+            if fault.column:
+                problem, _, remedy = fault.remedy.partition("; ")
+                yield origin.fault(key, fault.value, problem, remedy)
+            else:
+                remedy = faults.nearest(fault.site, SITES) or f"known are {', '.join(SITES)}"
+                yield origin.fault(key, fault.value, "there is no such site", remedy)
+
+
+def _directory_faults(settings: Settings, origin: _Origin) -> Iterator[Fault]:
+    """Directories that are read must be there if somebody named them; ours to write are made."""
+    named = {
+        "calibration.directory": settings.calibration.directory,
+        "profiles.directory": settings.profiles.directory,
+    }
+    for key, directory in named.items():
+        section, name = key.split(".")
+        is_named = name in getattr(settings, section).model_fields_set
+        if directory is not None and is_named and not directory.is_dir():
+            yield origin.fault(key, directory, "is not a directory", "make it, or correct the path")
+    if settings.store.directory.exists() and not settings.store.directory.is_dir():
+        problem, remedy = "is a file", "name a directory, or a path where one can be made"
+        yield origin.fault("store.directory", settings.store.directory, problem, remedy)
+
+
+def _unreadable(file: Path) -> str | None:
+    try:
+        with file.open("rb"):
+            return None
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+
+
+def _no_password(file: Path) -> str | None:
+    """What is wrong with a file that should hold one line, the password."""
+    with file.open("rb") as opened:
+        content = opened.read(PASSWORD_BYTES_MAX + 1)
+    try:
+        lines = content.decode("utf-8").strip().splitlines()
+    except UnicodeDecodeError:
+        return "is not UTF-8 text"
+    if len(content) > PASSWORD_BYTES_MAX or len(lines) != 1:
+        return "must hold the password on one line, and nothing else"
+    return None
+
+
+def _with_password(settings: Settings) -> Settings:
+    """The password of the file in the place of the password, so that nobody asks twice."""
+    file = settings.broker.password_file
+    if file is None:
+        return settings
+    password = SecretStr(file.read_text(encoding="utf-8").strip())
+    broker = settings.broker.model_copy(update={"password": password})
+    return settings.model_copy(update={"broker": broker})

@@ -1,0 +1,270 @@
+"""Every setting there is: its default, its bounds, what it means.
+
+May import `sites`. The page docs/configuration.md is made of the fields below; a description
+therefore speaks to whoever runs the pipeline. What several values must be together is in `loading`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+import platformdirs
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from pipeline.sites import SiteTable, with_overrides
+
+ENV_PREFIX = "MYOGUARD_"
+ENV_DELIMITER = "__"
+DATA_DIRECTORY = platformdirs.user_data_path("myoguard")
+GB = 10**9
+
+
+def _broker_url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in ("mqtt", "mqtts") and parts.hostname and (parts.port or 1)
+    except ValueError:
+        valid = False
+    if not valid or parts.path.strip("/") or parts.query:
+        raise ValueError("must be mqtt://host:port or mqtts://host:port")
+    if parts.password is not None:
+        raise ValueError(
+            "must not hold the password, which is seen wherever the URL is (broker.username and"
+            f" {ENV_PREFIX}BROKER{ENV_DELIMITER}PASSWORD are for that)"
+        )
+    return url
+
+
+def _client_id(text: str) -> str:
+    if not text or not text.isprintable() or len(text.encode()) > 128:
+        raise ValueError("must be 1 to 128 printable characters")
+    return text
+
+
+def _host(host: str) -> str:
+    if not host or host != host.strip() or "/" in host or " " in host:
+        raise ValueError("must be an address or the name of this machine, without port")
+    return host
+
+
+FilePath = Annotated[Path, AfterValidator(Path.expanduser)]
+
+
+class Section(BaseModel):
+    """One table of the file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class BrokerSection(Section):
+    """The MQTT broker that guns and consoles speak to."""
+
+    url: Annotated[str, AfterValidator(_broker_url)] = Field(
+        "mqtt://127.0.0.1:1883",
+        description="Where the broker is: `mqtt://host:port`, or `mqtts://host:port` for TLS.",
+    )
+    client_id: Annotated[str, AfterValidator(_client_id)] = Field(
+        "myoguard",
+        description="The name the broker knows this pipeline by. Keep it: the broker holds what was"
+        " not yet processed for whoever returns under it. Two pipelines need two.",
+    )
+    protocol: Literal["3.1.1", "5"] = Field("3.1.1", description="MQTT version: `3.1.1` or `5`.")
+    username: str | None = Field(None, examples=["pipeline"], description="User at the broker.")
+    password: SecretStr | None = Field(
+        None,
+        examples=["the password"],
+        description="Password at the broker; in the environment only. See `password_file`.",
+    )
+    password_file: FilePath | None = Field(
+        None,
+        examples=["/run/secrets/broker"],
+        description="A file with the password and nothing else, such as a container's secret.",
+    )
+    ca_file: FilePath | None = Field(
+        None,
+        examples=["ca.pem"],
+        description="Certificates (PEM) to trust for `mqtts://`; without it, the system's.",
+    )
+    cert_file: FilePath | None = Field(
+        None, examples=["client.pem"], description="Our certificate (PEM), with `key_file`."
+    )
+    key_file: FilePath | None = Field(
+        None, examples=["client.key"], description="The key (PEM) of `cert_file`."
+    )
+
+
+class StoreSection(Section):
+    """The embedded store. What is older or more than this is deleted, a little at a time."""
+
+    # The days are engineering choices; ten years is how long German law (BGB § 630f) has whoever
+    # treats people keep the records of it.
+
+    directory: FilePath = Field(
+        DATA_DIRECTORY / "store",
+        description="Where the store lies: a directory on a local disk, one for each pipeline.",
+    )
+    size_max_gb: float = Field(
+        10.0,
+        ge=0.1,
+        allow_inf_nan=False,
+        description="Above this, the oldest features are deleted first, alarms last [GB]."
+        " A gun that runs takes 1.2 MB an hour: 10 GB are 17 days of 20 guns, or 4 hours of 2,000.",
+    )
+    features_days: float = Field(
+        30.0, gt=0, allow_inf_nan=False, description="How long features are kept, one a second."
+    )
+    rollups_days: float = Field(
+        730.0, gt=0, allow_inf_nan=False, description="How long 1-minute rollups are kept."
+    )
+    records_days: float = Field(
+        3650.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="How long sessions, exposures, cleared alarms and dead letters are kept.",
+    )
+
+
+class MonitorSection(Section):
+    """How the fleet is watched."""
+
+    reorder_window_s: float = Field(
+        0.5,
+        gt=0,
+        le=0.9,  # the monitor lets go of what it holds 1 s after the last frame
+        allow_inf_nan=False,
+        description="How long a missing frame is waited for before it counts as lost [s].",
+    )
+    devices_max: int = Field(
+        5_000,
+        ge=1,
+        le=100_000,
+        description="Guns that are watched at most; what more of them send is refused and counted.",
+    )
+
+
+class CalibrationSection(Section):
+    """The units' own force calibrations."""
+
+    directory: FilePath = Field(
+        DATA_DIRECTORY / "calibration",
+        description="Where `myoguard calibrate` put them, `{clinic}/{device}.toml`. It need not"
+        " exist: units without a calibration use their model's.",
+    )
+
+
+class ProfileSection(Section):
+    """What makers publish of their gun models."""
+
+    directory: FilePath | None = Field(
+        None,
+        examples=["profiles"],
+        description="Further profiles, one TOML a model; one of a known name replaces ours.",
+    )
+
+
+class PageSection(Section):
+    """The web page."""
+
+    enabled: bool = Field(True, description="Whether the page is served.")
+    host: Annotated[str, AfterValidator(_host)] = Field(
+        "127.0.0.1",
+        description="The address it is served at. It asks nobody who they are: beyond this machine"
+        " (`0.0.0.0`), put a proxy with a login before it.",
+    )
+    port: int = Field(8080, ge=0, le=65_535, description="Its TCP port; 0 takes a free one.")
+
+
+class PublishSection(Section):
+    """What is sent back to the broker."""
+
+    alarms: bool = Field(True, description="Every alarm as it stands, retained.")
+    live: bool = Field(True, description="The newest values, at most 4 messages a second.")
+    commands: bool = Field(
+        False,
+        description="Advisories to the guns (haptic, slower, stop). Off until a clinic decides.",
+    )
+
+
+class SiteLimits(Section):
+    """A clinic's own limits for one body site; what is left out stays as in docs/alarms.md."""
+
+    force_limit_n: float | None = Field(
+        None, examples=[40.0], description="Contact force, 1 s mean [N]; up to the site's ceiling."
+    )
+    tendon_limit_n: float | None = Field(
+        None, examples=[20.0], description="Contact force on tendon [N]; up to the force limit."
+    )
+    dwell_advisory_s: float | None = Field(
+        None, examples=[15.0], description="Contact on one spot before the advisory [s]."
+    )
+    dwell_limit_s: float | None = Field(
+        None, examples=[25.0], description="Contact on one spot before the alarm [s]."
+    )
+    never: bool | None = Field(
+        None, examples=[True], description="Never to be treated; can be set, not taken back."
+    )
+
+
+class Settings(BaseSettings):
+    """All of it. Made by `load`; anything else has not been checked."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter=ENV_DELIMITER,
+        env_ignore_empty=True,
+    )
+
+    broker: BrokerSection = BrokerSection()
+    store: StoreSection = StoreSection()
+    monitor: MonitorSection = MonitorSection()
+    sites: Mapping[str, SiteLimits] = {}
+    calibration: CalibrationSection = CalibrationSection()
+    profiles: ProfileSection = ProfileSection()
+    page: PageSection = PageSection()
+    publish: PublishSection = PublishSection()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment before what `load` read from the file; no other source."""
+        del settings_cls, dotenv_settings, file_secret_settings  # the signature is pydantic's
+        return env_settings, init_settings
+
+    @property
+    def site_table(self) -> SiteTable:
+        """The limits in force."""
+        given = {site: limits.model_dump(exclude_none=True) for site, limits in self.sites.items()}
+        return with_overrides({site: limits for site, limits in given.items() if limits})
+
+    @property
+    def config_version(self) -> str:
+        """12 hex digits that change with any setting in force, the built-in site limits included.
+
+        Passwords are left out, and so are paths: another disk is not another configuration.
+        """
+        settings = self.model_dump(mode="json", exclude={"sites"})
+        for section, model in self:
+            for key, value in model if isinstance(model, Section) else ():
+                if isinstance(value, Path | SecretStr) or value is None:
+                    del settings[section][key]
+        table = self.site_table
+        limits = [asdict(row) for row in (table.general, *table.rows.values())]
+        for row in limits:
+            del row["source"]
+        text = json.dumps([settings, limits], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
