@@ -15,7 +15,6 @@ from pipeline.model import Features, FeatureSecond, MinuteRollup, MotorState, Qu
 
 SECOND_NS = 1_000_000_000
 MINUTE_NS = 60 * SECOND_NS
-HOP_S = 0.25  # contract, "Quantities (features), every hop of 0.25 s"
 
 
 def second_start_ns(t_ns: int) -> int:

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from pipeline.model import (
+    HOP_NS,
     Alarm,
     AlarmState,
     Counters,
@@ -30,7 +31,7 @@ from pipeline.model import (
 )
 from pipeline.store import queries, rows, schema
 from pipeline.store.errors import StoreReadError
-from pipeline.store.folding import HOP_S, MINUTE_NS, SECOND_NS
+from pipeline.store.folding import MINUTE_NS, SECOND_NS
 from pipeline.store.retention import HOUR_NS, used_bytes
 
 AnswerT = TypeVar("AnswerT")
@@ -291,7 +292,7 @@ def _point(
         t_ns=t_ns,
         span_s=span_ns / SECOND_NS,
         hops=hops,
-        contact_s=contact_hops * HOP_S,
+        contact_s=contact_hops * HOP_NS / SECOND_NS,
         contact_force_n_mean=contact_force_n_sum / max(contact_hops, 1),
         contact_force_n_max=contact_force_n_max,
         stiffness_max=stiffness_max,
