@@ -52,6 +52,7 @@ def test_without_a_file_everything_has_a_safe_default() -> None:
     assert (found.publish.alarms, found.publish.live, found.publish.commands) == (True, True, False)
     assert found.broker.url == "mqtt://127.0.0.1:1883"
     assert found.store.directory.is_absolute()
+    assert found.store.size_bytes_max == 10_000_000_000
     assert dict(found.site_table.rows) == dict(SITES)
 
 

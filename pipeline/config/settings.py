@@ -130,6 +130,10 @@ class StoreSection(Section):
         description="How long sessions, exposures, cleared alarms and dead letters are kept.",
     )
 
+    @property
+    def size_bytes_max(self) -> int:
+        return int(self.size_max_gb * GB)
+
 
 class MonitorSection(Section):
     """How the fleet is watched."""
