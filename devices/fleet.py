@@ -34,6 +34,7 @@ GUNS_PER_SHARED_CONNECTION = 25
 PORTS = {"mqtt": 1883, "mqtts": 8883}  # IANA
 RETRY_S_MIN, RETRY_S_MAX = 0.5, 30.0  # reconnecting, as the pipeline does
 PUBLISH_TIMEOUT_S = 5.0
+FIRST_CHUNK_S = 0.04  # to plan and simulate a gun's first second: the guns start when all are ready
 GRACE_S = 10.0  # for the last acknowledgements, when a run has a length
 _LOGGER = logging.getLogger("devices.fleet")
 _LOGGER.setLevel(logging.ERROR)  # paho warns of every connection that we break on purpose
@@ -163,14 +164,14 @@ class _Link:
 
     async def keep(self) -> None:
         """Stay connected until finished; FleetError if the broker never answers."""
-        failures = 0
+        failures = 0  # in a row
         while not self._done.is_set():
+            connects = self.connects
             try:
                 await self._connection()
-                failures = 0
             except aiomqtt.MqttError as error:
                 self.break_off()
-                failures += 1
+                failures = 1 if self.connects > connects else failures + 1
                 if not self.connects and failures >= ATTEMPTS_AT_START:
                     where = f"{self._broker.host}:{self._broker.port}"
                     raise FleetError(
@@ -306,9 +307,10 @@ async def run_fleet(
     over = asyncio.Event()
     with ThreadPoolExecutor(1, "guns") as pool:
         await loop.run_in_executor(pool, warm_up)
-        start_ns = time.time_ns()
+        lead_s = FIRST_CHUNK_S * len(guns)
+        start_ns = time.time_ns() + round(lead_s * 1e9)
         feeds = [Feed(gun, faults, seed + index, start_ns) for index, gun in enumerate(guns)]
-        run = _Run(pool, over, seconds, pace, loop.time())
+        run = _Run(pool, over, seconds, pace, loop.time() + lead_s)
         links = [_Link(broker, group, over) for group in _share(feeds)]
         ender = asyncio.create_task(_end(over, stop, seconds and seconds / pace))
         try:

@@ -337,6 +337,35 @@ def _sense(
 
 
 @njit(cache=True, nogil=True)
+def _sample(
+    s: FloatArray, p: Physics, taps: FloatArray, x: Inputs, k: int, volts: float,
+    substeps: int, dt: float, signal: FloatArray, mean_square: FloatArray,
+) -> tuple[float, float]:  # fmt: skip
+    """Integrate over one sample; its mean and peak contact force.
+
+    Into `signal` go the filtered channels, into `mean_square` the unfiltered acceleration's.
+    """
+    driven = x.set_rad_s[k] > 0.0
+    force_sum, peak = 0.0, 0.0
+    mean_square[:] = 0.0
+    for _ in range(substeps):
+        torque = _motor_torque(s, p, volts, driven, dt)
+        force, head, axial = _mechanics(s, p, x, k, torque, dt)
+        side_x, side_y = _sideways(s, p, x.support[k], head, dt)
+        axial = _panel(s, p, axial, dt)
+        mean_square[0] += side_x * side_x / substeps
+        mean_square[1] += side_y * side_y / substeps
+        mean_square[2] += axial * axial / substeps
+        signal[0] = _low_pass(s, FILTER_0, taps, side_x)
+        signal[1] = _low_pass(s, FILTER_0 + 4, taps, side_y)
+        signal[2] = _low_pass(s, FILTER_0 + 8, taps, axial)
+        signal[3] = _low_pass(s, FILTER_0 + 12, taps, s[AMPS])
+        force_sum += force
+        peak = max(peak, force)
+    return force_sum / substeps, peak
+
+
+@njit(cache=True, nogil=True)
 def _advance(
     s: FloatArray, p: Physics, mount: FloatArray, bias_g: FloatArray, taps: FloatArray, x: Inputs,
     volts_max: float, substeps: int, rate_hz: float, out: Outputs,
@@ -349,29 +378,13 @@ def _advance(
     signal, mean_square, charge = np.zeros(4), np.zeros(3), 0.0
     keep = min(1.0, period / RECTIFICATION_S)
     for k in range(len(x.target_force_n)):
-        driven = x.set_rad_s[k] > 0.0
         volts = _govern(s, p, x.set_rad_s[k], volts_max, period)
-        force_sum, peak = 0.0, 0.0
-        mean_square[:] = 0.0
-        for _ in range(substeps):
-            torque = _motor_torque(s, p, volts, driven, dt)
-            force, head, axial = _mechanics(s, p, x, k, torque, dt)
-            side_x, side_y = _sideways(s, p, x.support[k], head, dt)
-            axial = _panel(s, p, axial, dt)
-            mean_square[0] += side_x * side_x
-            mean_square[1] += side_y * side_y
-            mean_square[2] += axial * axial
-            signal[0] = _low_pass(s, FILTER_0, taps, side_x)
-            signal[1] = _low_pass(s, FILTER_0 + 4, taps, side_y)
-            signal[2] = _low_pass(s, FILTER_0 + 8, taps, axial)
-            signal[3] = _low_pass(s, FILTER_0 + 12, taps, s[AMPS])
-            force_sum += force
-            peak = max(peak, force)
+        force, peak = _sample(s, p, taps, x, k, volts, substeps, dt, signal, mean_square)
         for axis in range(3):
-            square = mean_square[axis] / (substeps * G_M_S2 * G_M_S2)
+            square = mean_square[axis] / (G_M_S2 * G_M_S2)
             s[MEAN_SQUARE_X + axis] += keep * (square - s[MEAN_SQUARE_X + axis])
-        _push(s, p, x.target_force_n[k], force_sum / substeps, period)
-        out.force_n[k], out.force_n_peak[k] = force_sum / substeps, peak
+        _push(s, p, x.target_force_n[k], force, period)
+        out.force_n[k], out.force_n_peak[k] = force, peak
         out.crank_hz[k] = s[OMEGA_LP] / (2.0 * math.pi)
         out.clipped[k] = _sense(
             s, p, mount, bias_g, signal, x.slow_g[k], x.noise[k], out.samples_lsb[k]

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
-from devices.gun import FloatArray, Gun, Inputs
+from devices.gun import FloatArray, Gun, Inputs, Outputs
 from devices.motion import Hand, Wander
 from devices.profile import load_profiles
 from devices.script import Motion, Script, Segment
@@ -138,13 +138,6 @@ class Performance:
         amps = self._gun.mean_amps
         volts = open_volts - self._unit.profile.battery.resistance_ohm * amps
         out = self._gun.advance(rows.inputs, rate_hz, max(0.5, volts))
-        flags = FrameFlag(0)
-        if self._script.clock_synchronised:
-            flags |= FrameFlag.CLOCK_SYNCHRONISED
-        if bool((out.clipped & 1).any()):
-            flags |= FrameFlag.ACCEL_CLIPPED
-        if bool((out.clipped & 2).any()):
-            flags |= FrameFlag.CURRENT_CLIPPED
         watts = self._physics.resistance_ohm * amps * amps + 0.15 * open_volts * amps
         return Take(
             seq=seq,
@@ -154,7 +147,7 @@ class Performance:
             clock_ns=self.clock_ns(t_s),
             set_hz=rows.set_hz,
             samples_lsb=self._stick(out.samples_lsb, t_s, rate_hz),
-            flags=flags,
+            flags=self._flags(out),
             battery_mv=round(1000.0 * volts),
             temperature_c=housing_temperature_c(t_s, watts),
             force_n=out.force_n,
@@ -164,6 +157,16 @@ class Performance:
             position_cm=rows.position_cm,
             site=rows.site,
         )
+
+    def _flags(self, out: Outputs) -> FrameFlag:
+        flags = FrameFlag(0)
+        if self._script.clock_synchronised:
+            flags |= FrameFlag.CLOCK_SYNCHRONISED
+        if bool((out.clipped & 1).any()):
+            flags |= FrameFlag.ACCEL_CLIPPED
+        if bool((out.clipped & 2).any()):
+            flags |= FrameFlag.CURRENT_CLIPPED
+        return flags
 
     def clock_ns(self, t_s: float) -> int:
         """What the gun's clock shows at true time `t_s`."""

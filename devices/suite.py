@@ -7,9 +7,9 @@
 writes, for every session NNN, a gun never seen before on a client never seen before in an
 operator's hand never seen before: `gNNN.parquet`, `gNNN.truth.json` and, unless `bench` is false,
 `gNNN.bench.parquet` with `gNNN.bench.loadcell.csv`: the form of the shared labelled recordings, so
-`myoguard evaluate out` reads it as it reads those. Session NNN depends on (seed, NNN) alone: a
-longer suite begins with the shorter one, and any one can be made again by itself. About 1.5 s of
-one core a session with its bench.
+`myoguard evaluate out` reads it as it reads those. Session NNN depends on seed, NNN, models and
+head alone: a longer suite begins with the shorter one. About 2 s of one core a session with its
+bench.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ def write_suite(
     sessions: int,
     models: int | Sequence[str] = 8,
     *,
+    head: str | None = None,
     bench: bool = True,
     seconds: float = 130.0,
     progress: Progress | None = None,
@@ -47,14 +48,23 @@ def write_suite(
     """Write `sessions` recordings into `folder` (made if need be); their truths in order.
 
     `models` names packaged models, or says how many: beyond the packaged ones, models are invented
-    as variations of them. `progress(done, sessions)` is called after each session.
+    as variations of them. `head` names the attachment of every gun ("ball" fits all models); None
+    draws one for each. `progress(done, sessions)` is called after each session.
     """
     folder.mkdir(parents=True, exist_ok=True)
     profiles = choose_models(models, seed)
     truths = []
     for number in range(sessions):
         truths.append(
-            write_session(folder, seed, number, profiles[number % len(profiles)], bench, seconds)
+            write_session(
+                folder,
+                seed,
+                number,
+                profiles[number % len(profiles)],
+                head=head,
+                bench=bench,
+                seconds=seconds,
+            )
         )
         if progress is not None:
             progress(number + 1, sessions)
@@ -62,14 +72,21 @@ def write_suite(
 
 
 def write_session(
-    folder: Path, seed: int, number: int, profile: Profile, bench: bool, seconds: float
+    folder: Path,
+    seed: int,
+    number: int,
+    profile: Profile,
+    *,
+    head: str | None = None,
+    bench: bool = True,
+    seconds: float = 130.0,
 ) -> Truth:
     """Session `number` of the suite of this seed, with its bench."""
     rng = np.random.default_rng([seed, number])
     name = f"g{number:03d}"
     player = Player(
         DeviceId(CLINIC, f"gun-{seed}-{number:03d}"),
-        draw_unit(profile, rng),
+        draw_unit(profile, rng, head),
         draw_operator(rng),
         draw_client(rng),
     )
