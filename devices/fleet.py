@@ -312,7 +312,8 @@ async def run_fleet(
         feeds = [Feed(gun, faults, seed + index, start_ns) for index, gun in enumerate(guns)]
         run = _Run(pool, over, seconds, pace, loop.time() + lead_s)
         links = [_Link(broker, group, over) for group in _share(feeds)]
-        ender = asyncio.create_task(_end(over, stop, seconds and seconds / pace))
+        limit_s = None if seconds is None else lead_s + seconds / pace + GRACE_S
+        ender = asyncio.create_task(_end(over, stop, limit_s))
         try:
             tallies = await _run_links(links, run)
         finally:
@@ -320,9 +321,8 @@ async def run_fleet(
     return _report(tallies, links)
 
 
-async def _end(over: asyncio.Event, stop: asyncio.Event | None, seconds: float | None) -> None:
+async def _end(over: asyncio.Event, stop: asyncio.Event | None, limit_s: float | None) -> None:
     """Declare the run over when asked to, or when a lost broker keeps it from ending by itself."""
-    limit_s = None if seconds is None else seconds + GRACE_S
     with suppress(TimeoutError):
         await asyncio.wait_for((stop or asyncio.Event()).wait(), limit_s)
     over.set()
