@@ -122,9 +122,7 @@ def _check_load(hops: NDArray[Any], load_t_ns: NDArray[np.int64], load_n: Floats
         )
 
 
-def align(
-    hops: NDArray[Any], load_t_ns: NDArray[np.int64], load_n: Floats
-) -> tuple[float, float]:
+def align(hops: NDArray[Any], load_t_ns: NDArray[np.int64], load_n: Floats) -> tuple[float, float]:
     """Offset [s] and relative drift of the gun's clock over the load cell's.
 
     Where the motor current and the load rise and fall together best: by correlation, over the first
@@ -211,9 +209,7 @@ def _loaded(
     for unit in units:
         calibration.fill(unit)
     meaning = np.zeros(hops.size, contact.MEANING)
-    contact.interpret(
-        np.zeros(units.size, contact.CONTACT), units, STIFFNESS_MODEL, hops, meaning
-    )
+    contact.interpret(np.zeros(units.size, contact.CONTACT), units, STIFFNESS_MODEL, hops, meaning)
     truth = load.mean(hops["t_ns"] / 1e9, 0.5)  # what raw_n saw: one window
     in_contact = (meaning["contact"] == 1) & (meaning["motor"] == contact.RUNNING)
     keep = _steady(hops, load) & (truth > LOADED_N) & in_contact
@@ -387,7 +383,9 @@ def _check_values(c: Calibration, where: str) -> None:
         raise CalibrationError(f"{where}: correction has 6 numbers, its ranges 2 each")
     positive = (c.stroke_m, c.mass_kg, c.force_rel_sd, *c.speed_hz, *c.a1_per_hz2, *c.i0_a)
     if min(positive) <= 0.0 or list(c.speed_hz) != sorted(c.speed_hz):
-        raise CalibrationError(f"{where}: lengths, masses, speeds and currents are > 0 and ascending")
+        raise CalibrationError(
+            f"{where}: lengths, masses, speeds and currents are > 0 and ascending"
+        )
 
 
 def load_folder(folder: Path) -> dict[DeviceId, Calibration]:
@@ -424,7 +422,14 @@ def draw(fitted: BenchFit, path: Path) -> None:
     for k, speed in enumerate(speeds):
         at = nearest == k
         axes.plot(fitted.load_n[at], fitted.raw_n[at], "x", color=f"C{k}", ms=4, alpha=0.5)
-        axes.plot(fitted.load_n[at], fitted.fitted_n[at], "o", color=f"C{k}", ms=4, label=f"{speed:.1f} Hz")
+        axes.plot(
+            fitted.load_n[at],
+            fitted.fitted_n[at],
+            "o",
+            color=f"C{k}",
+            ms=4,
+            label=f"{speed:.1f} Hz",
+        )
     axes.set(
         xlabel="load cell, N",
         ylabel="force from the waveform, N",

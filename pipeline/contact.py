@@ -56,9 +56,10 @@ SPOT_DEG = 3.0
 ANCHOR_S = 15.0  # time constant of the anchor: a creep under 0.2 °/s counts as posture
 CLIPPED_BAD = 0.2  # share of samples at the end of the scale beyond which the waveform is lost
 FORCE_FLOOR_N = 0.5
+HOLD_GROWTH = 2.0  # a held force doubles its variance each hop; engineering choice
 # A spring does no work: how much current a newton takes depends on how lossy the tissue is. Between
 # reference pads and people the slope differs by this much (contract, "Physics to build on").
-TISSUE_LOG_SD = 0.3
+TISSUE_LOG_SD = 0.6
 
 CONTACT = np.dtype(
     [
@@ -333,7 +334,9 @@ def _update_force(
 ) -> None:
     """Invert this window's waveform, weigh it with the current, push into the last second."""
     f = row.f_hz
-    inertia_n = a1 * STANDARD_GRAVITY_M_S2 * unit.mass_kg
+    # The slider's inertia force is the unit's own: another hand changes a1 and mass, not their product
+    same = c.a1_scale if unit.calibrated == 1 else 1.0
+    inertia_n = a1 / same * STANDARD_GRAVITY_M_S2 * unit.mass_kg
     recoil = a1 * STANDARD_GRAVITY_M_S2 / (unit.radius_m * (2.0 * math.pi * f) ** 2)
     steady = c.motor == RUNNING and work_a > 0.0
     torque = -1.0
@@ -359,18 +362,14 @@ def _combine(
     c: Record, unit: Record, raw: float, log_var: float, f_hz: float, work_a: float
 ) -> None:
     """The two witnesses of force, each with its variance of the log, and their weighted mean."""
-    by_shape = raw + surface(
-        raw, f_hz, unit.correction, unit.correction_low, unit.correction_high
-    )
+    by_shape = raw + surface(raw, f_hz, unit.correction, unit.correction_low, unit.correction_high)
     far = _outside(raw, unit.correction_low, unit.correction_high)
     var = log_var + unit.force_rel_sd**2 + far * far
     weight = 1.0 / var
     log_force, total = weight * by_shape, weight
     if unit.by_current_rel_sd > 0.0 and work_a > 0.0:
         a = math.log(work_a)
-        by_current = surface(
-            a, f_hz, unit.by_current, unit.by_current_low, unit.by_current_high
-        )
+        by_current = surface(a, f_hz, unit.by_current, unit.by_current_low, unit.by_current_high)
         far = _outside(a, unit.by_current_low, unit.by_current_high)
         weight = 1.0 / (unit.by_current_rel_sd**2 + TISSUE_LOG_SD**2 + far * far)
         log_force += weight * by_current
@@ -467,7 +466,7 @@ def stiffness_of(cues: NDArray[np.float64], model: NDArray[np.float64]) -> float
         mean /= FORCE_HOPS
         tendon += model[0, k] * mean
         bone += model[1, k] * mean
-    return _logistic(tendon) + _logistic(bone)
+    return _logistic(tendon) * (1.0 + _logistic(bone))
 
 
 @njit(cache=True, nogil=True)
@@ -504,7 +503,11 @@ def _step(c: Record, unit: Record, row: Record, model: NDArray[np.float64], qual
         settled_air = row.settled > STARTING_HOPS + 2 and shape < SHAPE_AIR
         if settled_air or unit.calibrated == 0:
             _relearn(c, unit, row, a1, i0)
-    if c.contact == 1 and quality != BAD:
+    if c.contact == 1 and c.motor == STARTING:  # the wave is between two speeds: hold
+        last = FORCE_HOPS - 1
+        _push_force(c, c.force[last], HOLD_GROWTH * c.force_var[last])
+        c.warm = 0
+    elif c.contact == 1 and quality != BAD:
         _update_force(c, unit, row, z, free, a1, row.mean[3] - i0)
         c.stiffness = stiffness_of(c.cues, model)
     elif c.contact == 0:

@@ -157,7 +157,7 @@ def refine(
     q = np.zeros(N_PARAMETERS)
     residuals(p, z, free, recoil, f_hz, torque, inertia_n, r)
     cost = _cost(r)
-    damp = 0.1
+    damp = 1e-3
     for _ in range(steps):
         for k in range(N_PARAMETERS):
             q[:] = p
@@ -180,8 +180,8 @@ def refine(
             p[:] = q
             r[:] = trial
             cost = better
-            damp = max(0.3 * damp, 1e-4)
-            if gain < 1e-3 * cost + 1e-6:
+            damp = max(0.2 * damp, 1e-6)
+            if gain < 1e-4 * cost + 1e-6:
                 break
         else:
             damp = min(damp * 8.0 + 1e-3, 1e4)
@@ -206,7 +206,7 @@ def invert(
     """
     best = np.inf
     if warm:
-        best = refine(p, z, free, recoil, f_hz, torque, inertia_n, 6, normal)
+        best = refine(p, z, free, recoil, f_hz, torque, inertia_n, 10, normal)
         if best < 12.0:  # engineering choice: twice the degrees of freedom, and some
             return best
     start = np.zeros(N_PARAMETERS)
@@ -219,7 +219,7 @@ def invert(
             start[3] = math.log(
                 max(0.2, abs(z[0] * complex(math.cos(angle), math.sin(angle)) - 1.0))
             )
-            cost = refine(start, z, free, recoil, f_hz, torque, inertia_n, 12, other)
+            cost = refine(start, z, free, recoil, f_hz, torque, inertia_n, 15, other)
             if cost < best:
                 best = cost
                 p[:] = start
