@@ -30,7 +30,8 @@ OFF, STARTING, RUNNING, STALLED = range(4)
 GOOD, DEGRADED, BAD = range(3)
 MAX_SPEEDS = 8
 RECENT = 4  # hops kept for the one-second means
-FORCE_HOPS = 3  # windows of 0.5 s, 0.25 s apart: three of them cover exactly the last second
+FORCE_HOPS = 2  # windows of 0.5 s, 0.25 s apart: the last 0.75 s. A third would fill the second
+# of the contract and lag the hand by another 0.125 s: later alarms, and no less noise.
 N_CUES = 6
 
 # Work over the no-load baseline, as a share of it. 10 N doubles the current on every bench seen;
@@ -65,6 +66,8 @@ CONTACT = np.dtype(
     [
         ("motor", "i4"),
         ("contact", "i4"),
+        ("set_hz", "f8"),
+        ("hops_at_speed", "i4"),
         ("hops_on", "i4"),
         ("hops_off", "i4"),
         ("warm", "i4"),
@@ -222,9 +225,11 @@ def shape_distance(z: NDArray[np.complex128], free: NDArray[np.complex128]) -> f
 
 @njit(cache=True, nogil=True)
 def _update_motor(c: Record, row: Record, free_rms: float, work: float) -> None:
+    c.hops_at_speed = c.hops_at_speed + 1 if row.set_hz == c.set_hz else 0
+    c.set_hz = row.set_hz
     if row.set_hz <= 0.0:
         c.motor = OFF
-    elif row.settled < STARTING_HOPS:
+    elif c.hops_at_speed < STARTING_HOPS:
         c.motor = STARTING
     elif row.sd[2] < STALL_SHAKE * free_rms and work > STALL_WORK:
         c.motor = STALLED
@@ -500,7 +505,7 @@ def _step(c: Record, unit: Record, row: Record, model: NDArray[np.float64], qual
     elif c.motor != STARTING or c.contact == 1:
         _update_contact(c, work, shape)
     if c.contact == 0 and c.motor == RUNNING:
-        settled_air = row.settled > STARTING_HOPS + 2 and shape < SHAPE_AIR
+        settled_air = c.hops_at_speed > STARTING_HOPS + 2 and shape < SHAPE_AIR
         if settled_air or unit.calibrated == 0:
             _relearn(c, unit, row, a1, i0)
     if c.contact == 1 and c.motor == STARTING:  # the wave is between two speeds: hold
