@@ -229,6 +229,17 @@ def test_unknown_can_be_acknowledged():
     assert bench.states == ["active_unack", "unknown", "unknown", "cleared"]
 
 
+def test_out_of_unknown_the_off_delay_begins_anew():
+    bench = Bench().hops(TRUE, 2).hops(FALSE, 1.0).hops(UNKNOWN, 3).hops(FALSE, 1.0)
+    assert bench.states == ["active_unack", "unknown"]
+    assert bench.hops(FALSE, 0.25).states[2:] == ["rtn_unack"]
+
+
+def test_a_true_hop_begins_the_off_delay_anew():
+    bench = Bench().hops(TRUE, 2).hops(FALSE, 1.0).hops(TRUE, 0.25).hops(FALSE, 1.0)
+    assert bench.states == ["active_unack"]
+
+
 def test_unknown_hops_hold_the_delays_without_counting():
     bench = Bench().hops(TRUE, 0.75).hops(UNKNOWN, 10).hops(TRUE, 0.25)
     assert bench.states == []
@@ -288,6 +299,12 @@ def test_suppression_hides_until_it_ends():
     bench = Bench().hops(TRUE, 2).suppress(True).hops(UNKNOWN, 60)
     assert bench.states == ["active_unack", "suppressed"]
     assert bench.suppress(False).states[2:] == ["unknown"]
+
+
+def test_suppression_begins_the_on_delay_of_a_returned_alarm_anew():
+    bench = Bench().hops(TRUE, 2).hops(FALSE, 2).hops(TRUE, 1.0).suppress(True).suppress(False)
+    assert bench.hops(TRUE, 1.0).states[-1] == "rtn_unack"
+    assert bench.hops(TRUE, 0.25).states[-1] == "active_unack"
 
 
 def test_what_is_seen_to_be_true_is_not_suppressed():

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,7 @@ def situation(site=None, **changes):
 
 
 def say(rule, held=False, **changes):
+    changes = {"in_session": True} | changes
     said = {row.rule: condition for row, condition in judge_hop(situation(**changes), {rule: held})}
     return said[rule]
 
@@ -194,6 +196,32 @@ def test_a_tendon_is_more_urgent_when_pressed():
     assert (light.priority, pressed.priority) == (None, Priority.HIGH)
     sensitive = say("TENDON_PROXIMITY", site="hand", stiffness=1.0, contact_force_n=12.6)
     assert sensitive.priority is Priority.HIGH
+
+
+@pytest.mark.parametrize("rule", sorted(HOP_CONDITIONS))
+@pytest.mark.parametrize(("contact", "in_session"), list(product([True, False], repeat=2)))
+def test_passing_rules_over_changes_nothing(rule, contact, in_session):
+    """What judge_hop says is what every condition says, asked one by one."""
+    worst = {
+        "dwell_s": 99.0,
+        "contact_force_n": 300.0,
+        "stiffness": 2.0,
+        "frames_missing": 1,
+        "clock_steps": 1,
+        "clipped": True,
+        "stuck": True,
+        "temperature_c": 60.0,
+        "motor": MotorState.STALLED,
+        "no_go": in_session,
+        "site_contact_s": 200.0 * in_session,
+        "session_contact_s": 2000.0 * in_session,
+        "start_excess": 2.0 * in_session,
+        "a8_m_s2": 6.0 * in_session,
+    }
+    now = situation(contact=contact, in_session=in_session, **worst)
+    told = {row.rule: condition for row, condition in judge_hop(now, {})}
+    alone = HOP_CONDITIONS[rule](now, False)
+    assert told.get(rule) == (alone if alone.verdict is TRUE else None)
 
 
 def test_only_what_has_to_take_a_step_is_told():

@@ -156,6 +156,12 @@ def test_what_is_said_twice_happens_once():
     assert len(console.summaries) == told == 3
 
 
+def test_an_older_site_told_again_does_not_come_back():
+    console = Console().tell(say(START, 1)).tell(say(SITE, 2, site="calf"))
+    console.tell(say(SITE, 3, site="lats")).tell(say(SITE, 2, site="calf")).hop(6)
+    assert console.schedule.session.site == "lats"
+
+
 def test_the_same_name_may_begin_again_after_its_end():
     console = Console().tell(say(START, 1)).tell(say(END, 2)).tell(say(START, 3)).hop(4)
     assert console.open_id == "s-1"

@@ -18,11 +18,10 @@ from pipeline.model import (
     Quality,
     Record,
 )
-from pipeline.rules import ALARMS, UNKNOWN, AlarmKind, AlarmRow, Condition, Signal, Verdict
+from pipeline.rules import ALARMS, FALSE, UNKNOWN, AlarmKind, AlarmRow, Condition, Signal
 from pipeline.sessions import Session
 
 _NONE_HELD: Mapping[str, bool] = {}
-_OVER = Condition(Verdict.FALSE)
 
 
 class Board:
@@ -90,7 +89,7 @@ class Board:
     def end_session(self, t_ns: int, out: list[Record]) -> None:
         """Alarms about what a session had summed up are over with it; ended ones are forgotten."""
         rows = [ALARMS[rule] for rule in self._lives]
-        summed = [(row, _OVER) for row in rows if row.signal is Signal.SESSION]
+        summed = [(row, FALSE) for row in rows if row.signal is Signal.SESSION]
         self.judge(summed, t_ns, Quality.GOOD, out)
         self._lives = {
             rule: life for rule, life in self._lives.items() if not self._is_forgotten(life)

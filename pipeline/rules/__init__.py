@@ -1,6 +1,7 @@
 """The alarms: a table of sourced rows, and the pure conditions that decide them."""
 
 from pipeline.rules.conditions import (
+    FALSE,
     HAV_ACTION_M_S2,
     HAV_LIMIT_M_S2,
     HOP_CONDITIONS,
@@ -12,6 +13,7 @@ from pipeline.rules.conditions import (
     SITE_CONTACT_ADVISORY_S,
     START_FORCE_N,
     START_WINDOW_S,
+    TRUE,
     UNKNOWN,
     Condition,
     Link,
@@ -22,6 +24,7 @@ from pipeline.rules.table import ALARMS, AlarmKind, AlarmRow, Signal, judge_hop
 
 __all__ = [
     "ALARMS",
+    "FALSE",
     "HAV_ACTION_M_S2",
     "HAV_LIMIT_M_S2",
     "HOP_CONDITIONS",
@@ -33,6 +36,7 @@ __all__ = [
     "SITE_CONTACT_ADVISORY_S",
     "START_FORCE_N",
     "START_WINDOW_S",
+    "TRUE",
     "UNKNOWN",
     "AlarmKind",
     "AlarmRow",

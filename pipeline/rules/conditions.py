@@ -51,6 +51,8 @@ class Condition(NamedTuple):
     priority: Priority | None = None
 
 
+TRUE = Condition(Verdict.TRUE)
+FALSE = Condition(Verdict.FALSE)
 UNKNOWN = Condition(Verdict.UNKNOWN)
 _VERDICT = (Verdict.FALSE, Verdict.TRUE)
 
@@ -60,6 +62,7 @@ class Situation(NamedTuple):
 
     features: Features
     limits: Site
+    in_session: bool = False
     no_go: bool = False  # the session's site is one to keep off
     site_contact_s: float = 0.0  # in this session on this site; 0 where no site is named
     session_contact_s: float = 0.0
@@ -121,7 +124,9 @@ def tendon_proximity(s: Situation, _held: bool) -> Condition:
 
 
 def no_go_site(s: Situation, _held: bool) -> Condition:
-    return Condition(_VERDICT[s.no_go and s.features.contact], s.features.contact_force_n, 0.0)
+    if not (s.no_go and s.features.contact):
+        return FALSE
+    return Condition(Verdict.TRUE, s.features.contact_force_n, 0.0)
 
 
 def muscle_group_time(s: Situation, _held: bool) -> Condition:
@@ -133,7 +138,7 @@ def session_time(s: Situation, _held: bool) -> Condition:
 
 
 def started_too_strong(s: Situation, _held: bool) -> Condition:
-    return Condition(_VERDICT[s.start_excess > 1.0], s.start_excess, 1.0)
+    return Condition(Verdict.TRUE, s.start_excess, 1.0) if s.start_excess > 1.0 else FALSE
 
 
 def hav_action(s: Situation, held: bool) -> Condition:
@@ -155,31 +160,33 @@ def _reached(value: float, limit: float) -> Condition:
 
 
 def sequence_gap(s: Situation, _held: bool) -> Condition:
-    return Condition(_VERDICT[s.frames_missing > 0], float(s.frames_missing), 0.0)
+    return Condition(Verdict.TRUE, float(s.frames_missing), 0.0) if s.frames_missing else FALSE
 
 
 def clock_step(s: Situation, _held: bool) -> Condition:
-    return Condition(_VERDICT[s.clock_steps > 0], float(s.clock_steps), 0.0)
+    return Condition(Verdict.TRUE, float(s.clock_steps), 0.0) if s.clock_steps else FALSE
 
 
 def clock_unsynced(s: Situation, _held: bool) -> Condition:
-    return Condition(_VERDICT[not s.clock_synchronised])
+    return FALSE if s.clock_synchronised else TRUE
 
 
 def sensor_clipped(s: Situation, _held: bool) -> Condition:
-    return Condition(_VERDICT[s.features.clipped])
+    return TRUE if s.features.clipped else FALSE
 
 
 def sensor_stuck(s: Situation, _held: bool) -> Condition:
-    return Condition(_VERDICT[s.features.stuck])
+    return TRUE if s.features.stuck else FALSE
 
 
 def uncalibrated(s: Situation, _held: bool) -> Condition:
-    return Condition(_VERDICT[not s.features.calibrated])
+    return FALSE if s.features.calibrated else TRUE
 
 
 def stalled(s: Situation, _held: bool) -> Condition:
-    return Condition(_VERDICT[s.features.motor is MotorState.STALLED], s.features.current_a)
+    if s.features.motor is not MotorState.STALLED:
+        return FALSE
+    return Condition(Verdict.TRUE, s.features.current_a)
 
 
 def battery_low(s: Situation, held: bool) -> Condition:

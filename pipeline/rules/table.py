@@ -11,9 +11,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
+from typing import TypeAlias
 
 from pipeline.model import Priority, Quality
-from pipeline.rules.conditions import HOP_CONDITIONS, UNKNOWN, Condition, Situation, Verdict
+from pipeline.rules.conditions import (
+    HOP_CONDITIONS,
+    UNKNOWN,
+    Condition,
+    HopCondition,
+    Situation,
+    Verdict,
+)
 
 
 class AlarmKind(StrEnum):
@@ -370,24 +378,41 @@ _ROWS = (
 ALARMS: Mapping[str, AlarmRow] = MappingProxyType({row.rule: row for row in _ROWS})
 
 
-_HOP_RULES = tuple(
-    (row, row.rule, row.signal in _SAMPLED, HOP_CONDITIONS[row.rule])
-    for row in ALARMS.values()
-    if row.rule in HOP_CONDITIONS
-)
+_Rule: TypeAlias = tuple[AlarmRow, str, bool, HopCondition]
+
+
+def _rules(*signals: Signal) -> tuple[_Rule, ...]:
+    return tuple(
+        (row, row.rule, row.signal in _SAMPLED, HOP_CONDITIONS[row.rule])
+        for row in ALARMS.values()
+        if row.signal in signals and row.rule in HOP_CONDITIONS
+    )
+
+
+_OF_CONTACT = _rules(Signal.CONTACT, Signal.FORCE, Signal.STIFFNESS)
+_OF_SESSION = _rules(Signal.SESSION)
+_OF_GUN = _rules(Signal.MOTOR, Signal.SAMPLES, Signal.TIMING, Signal.HOUSEKEEPING)
 
 
 def judge_hop(situation: Situation, held: Mapping[str, bool]) -> list[tuple[AlarmRow, Condition]]:
     """Every rule of a hop whose alarm has to take a step: the TRUE ones, and those in `held`.
 
     `held` names the alarms that are not simply normal, and whether each stands. A rule that needs
-    samples which are BAD is UNKNOWN without a look. One loop and no more calls than it needs: this
-    is most of what a quiet hop costs.
+    samples which are BAD is UNKNOWN without a look. This is most of what a quiet hop costs, so
+    rules of contact are passed over in air, and rules of sessions without one, where none can be
+    TRUE.
     """
     bad = situation.features.quality is Quality.BAD
     said = []
-    for row, rule, sampled, decide in _HOP_RULES:
-        condition = UNKNOWN if bad and sampled else decide(situation, held.get(rule, False))
-        if condition.verdict is Verdict.TRUE or rule in held:
-            said.append((row, condition))
+    for rules, apply in (
+        (_OF_CONTACT, situation.features.contact),
+        (_OF_SESSION, situation.in_session),
+        (_OF_GUN, True),
+    ):
+        if not apply and not held:
+            continue
+        for row, rule, sampled, decide in rules:
+            condition = UNKNOWN if bad and sampled else decide(situation, held.get(rule, False))
+            if condition.verdict is Verdict.TRUE or rule in held:
+                said.append((row, condition))
     return said
