@@ -354,8 +354,6 @@ def test_a_life_survives_the_snapshot():
     assert load(json.loads(json.dumps(dump(life)))) == life
 
 
-# ----- properties: any history, any row
-
 VERDICTS = st.sampled_from(list(Verdict))
 HISTORY = st.lists(
     st.one_of(
