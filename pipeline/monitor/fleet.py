@@ -46,7 +46,6 @@ from pipeline.wire import DecodeError, DecodeReason, TopicKind, decode, parse_to
 GRID_NS: Final = (
     250_000_000  # engineering choice: one hop; how finely the extractor is told of time
 )
-HELD_NS: Final = 1_000_000_000  # twice the extractor's reorder window: it holds nothing for longer
 LOG_STEP_NS: Final = 10_000_000_000  # engineering choice: arrivals this far back mean a set clock
 DEAD_LETTER_BYTES_MAX: Final = 65_536  # twice the largest frame of the contract
 NEVER_NS: Final = 1 << 64
@@ -86,6 +85,9 @@ class Monitor:
     def __init__(self, settings: MonitorSettings, extractor: Extractor) -> None:
         self.counters = Counters()
         self._settings = settings
+        # After this long without a frame nothing is held: the window, and a step of the grid each
+        # for the frame that opened it and for the time that ends it.
+        self._held_ns = round(settings.reorder_window_s * 1e9) + 2 * GRID_NS
         self._extractor = extractor
         self._exposures = Exposures()
         self._guns: dict[DeviceId, Gun] = {}
@@ -169,7 +171,7 @@ class Monitor:
         else:
             at_ns = self._grid_ns
             later_ns = at_ns + GRID_NS
-            self._grid_ns = later_ns if later_ns <= self._framed_ns + HELD_NS else NEVER_NS
+            self._grid_ns = later_ns if later_ns <= self._framed_ns + self._held_ns else NEVER_NS
             self._now_ns = at_ns
             self._distribute(self._extractor.tick(at_ns), {}, out)
         self._find_next()

@@ -18,9 +18,13 @@ class ModelFacts:
 
 @dataclass(frozen=True, slots=True)
 class MonitorSettings:
-    """`config_version` is written into every alarm; `models` is keyed by the birth's `model`."""
+    """`config_version` is written into every alarm; `models` is keyed by the birth's `model`.
+
+    `reorder_window_s` is the extractor's: for so long it may hold a frame behind a gap.
+    """
 
     sites: SiteTable = field(default_factory=SiteTable)
     config_version: str = "default"
     models: Mapping[str, ModelFacts] = field(default_factory=dict)
+    reorder_window_s: float = 0.5
     devices_max: int = 5_000  # 2.5 times the fleet that one process is built for; bounds memory
