@@ -223,9 +223,10 @@ class FeatureExtractor:
         hops = _advance_signals(self._signal, placed)
         meaning = np.zeros(hops.size, contact.MEANING)
         contact.interpret(self._contact, self._units, STIFFNESS_MODEL, hops, meaning)
-        frames = [placed[j].frame for j in hops["frame"].tolist()]
+        ends = zip(hops["frame"].tolist(), hops["flags"].tolist(), strict=True)
         return [
-            self._features(row, frame) for row, frame in zip(meaning.tolist(), frames, strict=True)
+            self._features(row, placed[j].frame, flags)
+            for row, (j, flags) in zip(meaning.tolist(), ends, strict=True)
         ]
 
     def _forget_touch(self, slot: int) -> None:
@@ -235,8 +236,8 @@ class FeatureExtractor:
         for name in _LEARNT:
             self._contact[slot][name] = before[name]
 
-    def _features(self, row: Sequence[object], frame: Frame) -> Features:
-        """One MEANING row of a hop that ended with `frame`."""
+    def _features(self, row: Sequence[object], frame: Frame, flags: int) -> Features:
+        """One MEANING row of a hop that ended with `frame`; `flags` of all its frames together."""
         t_ns, motor, in_contact, quality = _codes(row)
         clipped, stuck = _faults(row)
         return Features(
@@ -248,7 +249,7 @@ class FeatureExtractor:
             calibrated=frame.id in self._calibrations,
             battery_mv=frame.battery_mv,
             temperature_c=frame.temperature_c,
-            clipped=bool(clipped or frame.flags & _CLIPPED),
+            clipped=bool(clipped or flags & _CLIPPED),
             stuck=bool(stuck),
             **dict(zip(_NUMBERS, _numbers(row), strict=True)),
         )
@@ -315,37 +316,30 @@ class FeatureExtractor:
         self._contact = _resized(touched, self._contact.size)
 
 
-def hops_bound(placed: Sequence[_Placed]) -> int:
-    """No more hops than this can end with these frames."""
-    total = 0
-    for p in placed:
-        hop = max(round(kernels.HOP_S * p.frame.rate_hz), 8)
-        total += (len(p.frame.samples_lsb) + max(p.missing_samples, 0)) // hop + 2
-    return total
-
-
 def _advance_signals(signal: Records, placed: Sequence[_Placed]) -> Records:
     """HOP rows of frames that are in order."""
-    frames = [p.frame for p in placed]
-    starts = np.zeros(len(frames) + 1, np.int64)
-    np.cumsum([len(f.samples_lsb) for f in frames], out=starts[1:])
-    out = np.zeros(hops_bound(placed), kernels.HOP)
-    n = kernels.advance(
-        signal,
-        np.array([p.slot for p in placed], np.int32),
-        starts,
-        np.array([p.missing_samples for p in placed], np.int64),
-        np.array([f.t0_ns for f in frames], np.int64),
-        np.array([f.rate_hz for f in frames], np.float64),
-        np.array([f.set_percussion_hz for f in frames], np.float64),
-        np.array([f.accel_g_per_lsb for f in frames], np.float64),
-        np.array([f.current_a_per_lsb for f in frames], np.float64),
-        # always a copy: a payload's own bytes are read-only and may be unaligned, which numba would
-        # compile a second kernel for
-        np.concatenate([f.samples_lsb for f in frames]),
-        out,
+    frames = np.array(
+        [
+            (
+                slot,
+                len(frame.samples_lsb),
+                missing_samples,
+                frame.t0_ns,
+                frame.rate_hz,
+                frame.set_percussion_hz,
+                frame.accel_g_per_lsb,
+                frame.current_a_per_lsb,
+                frame.flags,
+            )
+            for slot, missing_samples, frame in placed
+        ],
+        kernels.FRAME,
     )
-    return out[:n]
+    # always a copy: a payload's own bytes are read-only and may be unaligned, which numba would
+    # compile a second kernel for
+    samples = np.concatenate([p.frame.samples_lsb for p in placed])
+    out = np.zeros(kernels.hops_bound(frames), kernels.HOP)
+    return out[: kernels.advance(signal, frames, samples, out)]
 
 
 def signal_hops(frames: Sequence[Frame]) -> Records:

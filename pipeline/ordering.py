@@ -26,7 +26,7 @@ MISSING_REMEMBERED = (
     256  # to tell a late frame from a repeated one: 10 s of the fastest gun and more
 )
 BOOTS_REMEMBERED = 8  # engineering choice: redelivery goes back seconds, not eight power-ons
-ANEW = -1  # for Turn.missing_samples, as pipeline.kernels.advance reads it
+ANEW = -1  # for Turn.missing_samples, as the kernels read it
 
 
 class Turn(NamedTuple):

@@ -1,0 +1,133 @@
+"""The percussion frequency: followed by phase, and found again by a comb when it has jumped.
+
+Numba kernels on the SIGNAL state and HOP rows of pipeline.kernels; numpy and numba only. The
+lock-in multiplies z by an oscillator. While that is nearly right, the phase of what comes out turns
+slowly, and how far it turned between two windows is the error. A gun that jumps in speed when
+pressed leaves no phase to follow: what was multiplied is therefore also summed in short blocks,
+from which the power at any frequency near by, and at its double (a second harmonic may dominate),
+can still be computed.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, TypeAlias
+
+from numba import njit
+
+Record: TypeAlias = Any  # one element of a structured array, as in pipeline.kernels
+
+N_BLOCKS = 24  # a hop: 96 a second, wide enough for a quarter of 60 Hz and of its double
+# Windows until phase can be followed: one of mixed frequencies, a clean one, one to compare.
+MEASURED = 3
+SETTLED = 4  # one more, to be sure
+LOST_SHARE = 0.4  # in air and on tissue over 0.8 of z's variance is harmonic; engineering choice
+FOUND_SHARE = 0.2  # of z's variance at f and 2f: less is noise, or a motor that stands still
+FOUND_GAIN = 2.0  # engineering choice: twice the power elsewhere is a jump, less is scatter
+JUMP_HZ = 2.0  # half of the window's main lobe, and what phase can follow
+REACH = 0.25  # of the commanded speed; engineering choice: guns sag or jump by under 20 %
+SEARCH_STEPS = 64  # over twice the reach: at 60 Hz half a hertz, a quarter of the main lobe at 2f
+# By how much of a hop one half of the window lies beside its centre, times the half's share of the
+# weight: the integral of t·cos²(πt/2) over a hop.
+HALF_LEVER = 0.25 - 1.0 / math.pi**2
+
+
+@njit(cache=True, nogil=True)
+def track(s: Record, row: Record) -> None:
+    """Set the next hop's oscillator and the row's frequency; `row` holds the window just closed.
+
+    Two windows' centres are one hop apart, and that hop ran at `last_f_hz`: how far the phasor
+    turns between them is that hop's error, unambiguous within ±2 Hz.
+    """
+    now, hop_s = s.f_hz, s.hop_samples / s.rate_hz
+    # where the oscillator changed its frequency between the halves of the window, the phase leans
+    lean = 2.0 * math.pi * HALF_LEVER * hop_s * (s.last_f_hz - now)
+    upright = complex(math.cos(lean), -math.sin(lean))
+    z1, i1 = row.z_order[1] * upright, row.i_order[0] * upright
+    share = harmonic_share(row)
+    f = now
+    if s.settled >= MEASURED:
+        f = s.last_f_hz + _phase_advance(s, row, z1, i1) / (2.0 * math.pi * hop_s)
+    jumped = False
+    if s.settled < MEASURED or share < LOST_SHARE:
+        found = _find(s, row.sd[2] ** 2)
+        if found > 0.0:
+            f, jumped = found, abs(found - now) > JUMP_HZ
+    f = min(max(f, (1.0 - REACH) * s.set_hz), (1.0 + REACH) * s.set_hz)
+    s.settled = 1 if jumped else s.settled + 1
+    if s.settled >= SETTLED and share > 2.0 * LOST_SHARE:
+        s.ratio = f / s.set_hz
+    row.f_hz = f
+    s.last_f_hz, s.f_hz = now, f
+    s.last_z1[0], s.last_z1[1] = z1.real, z1.imag
+    s.last_i1[0], s.last_i1[1] = i1.real, i1.imag
+
+
+@njit(cache=True, nogil=True)
+def harmonic_share(row: Record) -> float:
+    """Share of z's variance that lies at the orders of the oscillator's frequency."""
+    power = 0.0
+    for h in range(row.z_order.size):
+        power += 0.5 * (row.z_order[h].real ** 2 + row.z_order[h].imag ** 2)
+    return float(power / max(row.sd[2] ** 2, 1e-8))
+
+
+@njit(cache=True, nogil=True)
+def _phase_advance(s: Record, row: Record, z1: complex, i1: complex) -> float:
+    """Angle from the last window's phasors to these, z and current each by its variance."""
+    wz, wi = 1.0 / max(row.sd[2] ** 2, 1e-6), 1.0 / max(row.sd[3] ** 2, 1e-6)
+    za, ia = complex(s.last_z1[0], -s.last_z1[1]), complex(s.last_i1[0], -s.last_i1[1])
+    advance = wz * z1 * za + wi * i1 * ia
+    return math.atan2(advance.imag, advance.real)
+
+
+@njit(cache=True, nogil=True)
+def _find(s: Record, variance: float) -> float:
+    """The frequency within reach where a percussion stands out; 0 if none does.
+
+    Nor does one while a motor that was just told another speed is on its way there.
+    """
+    if s.settled == 0 and s.has_previous:
+        return 0.0
+    low, step = (1.0 - REACH) * s.set_hz, 2.0 * REACH * s.set_hz / SEARCH_STEPS
+    best, power = 0, 0.0
+    for k in range(1, SEARCH_STEPS):
+        here = comb_power(s, low + k * step)
+        if here > power:
+            best, power = k, here
+    at = low + best * step
+    before, after = comb_power(s, at - step), comb_power(s, at + step)
+    bend = before - 2.0 * power + after
+    if max(before, after) > power or bend >= 0.0 or power < FOUND_SHARE * variance:
+        return 0.0  # the skirt of something out of reach, or noise
+    at += 0.5 * step * (before - after) / bend
+    is_near = s.settled < MEASURED and abs(at - s.f_hz) < JUMP_HZ
+    if s.has_previous and not is_near and power < FOUND_GAIN * comb_power(s, s.f_hz):
+        return 0.0
+    return float(at)
+
+
+@njit(cache=True, nogil=True)
+def comb_power(s: Record, f_hz: float) -> float:
+    """Mean square of z [g²] at f and 2f in the last two hops' blocks, through a Hann window."""
+    hops = 2 if s.has_previous else 1
+    total = 0.0
+    for order in range(1, 3):
+        re = im = 0.0
+        for hop in range(2 - hops, 2):
+            detuned = order * (f_hz - (s.last_f_hz if hop == 0 else s.f_hz))
+            step = 2.0 * math.pi * detuned * s.hop_samples / (s.rate_hz * N_BLOCKS)
+            start = step * (0.5 - N_BLOCKS if hop == 0 else 0.5)  # from the boundary of the hops
+            c, d = math.cos(start), -math.sin(start)
+            turn_c, turn_d = math.cos(step), -math.sin(step)
+            for b in range(N_BLOCKS):
+                at = b + 0.5 + N_BLOCKS * (hop + hops - 2)
+                w = math.sin(math.pi * at / (hops * N_BLOCKS)) ** 2
+                x, y = s.blocks[hop, b, 2 * order - 2], s.blocks[hop, b, 2 * order - 1]
+                re += w * (x * c - y * d)
+                im += w * (x * d + y * c)
+                c, d = c * turn_c - d * turn_d, c * turn_d + d * turn_c
+        # the weights sum to half of the samples, and an amplitude is twice the mean
+        amplitude_squared = 16.0 * (re * re + im * im) / (hops * s.hop_samples) ** 2
+        total += 0.5 * amplitude_squared
+    return total
