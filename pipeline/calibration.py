@@ -1,10 +1,10 @@
-"""A unit's bench session and its load cell become its Calibration, with the fit's own uncertainty.
+"""A unit's bench session and its load cell become its Calibration, with the fit's uncertainty.
 
-At the bench a gun is pushed on reference pads against a load cell, every speed, 0 to 100 N, 3 s each.
-Unloaded seconds give the free run (amplitude, second harmonic, current by speed); loaded ones run
-through the same inversion as live telemetry (pipeline.contact), and what it misses of the load cell,
-smoothly in force and speed, is the correction. May import features and further in; reads no files
-except its own TOML.
+At the bench a gun is pushed on reference pads against a load cell, every speed, 0 to 100 N, 3 s
+each. Unloaded seconds give the free run (amplitude, harmonics, current by speed); loaded ones run
+through the same inversion as live telemetry (pipeline.contact), and what it misses of the load
+cell, smoothly in force and speed, is the correction. May import features and further in; reads no
+files except its own TOML.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import contact
+from pipeline import contact, force
 from pipeline.features import GENERIC, Calibration, signal_hops
 from pipeline.model import DeviceId, Frame
 from pipeline.stiffness import STIFFNESS_MODEL
@@ -98,7 +98,7 @@ class _Load:
         total = np.concatenate([[0.0], np.cumsum(_trapezoids(self.t_s, self.force_n))])
         upper = np.interp(end_s, self.t_s, total)
         lower = np.interp(end_s - width_s, self.t_s, total)
-        return (upper - lower) / width_s
+        return np.asarray((upper - lower) / width_s, np.float64)
 
 
 def _trapezoids(x: Floats, y: Floats) -> Floats:
@@ -108,8 +108,8 @@ def _trapezoids(x: Floats, y: Floats) -> Floats:
 def _check_load(hops: NDArray[Any], load_t_ns: NDArray[np.int64], load_n: Floats) -> None:
     if hops.size < LEAST_HOPS:
         raise CalibrationError(
-            f"only {hops.size} usable quarter seconds with the motor on; push the gun at each of its"
-            " speeds on both pads, 0 to 100 N, 3 s each"
+            f"only {hops.size} usable quarter seconds with the motor on; push the gun at each of"
+            " its speeds on both pads, 0 to 100 N, 3 s each"
         )
     if load_t_ns.size < 10 or not np.all(np.isfinite(load_n)) or np.any(np.diff(load_t_ns) <= 0):
         raise CalibrationError(
@@ -118,7 +118,7 @@ def _check_load(hops: NDArray[Any], load_t_ns: NDArray[np.int64], load_n: Floats
     slack = int(ALIGN_MOST_S * 1e9)
     if load_t_ns[0] > hops["t_ns"][-1] + slack or load_t_ns[-1] < hops["t_ns"][0] - slack:
         raise CalibrationError(
-            "the load-cell log and the recording do not overlap in time: are they of the same session?"
+            "the load-cell log and the recording do not overlap in time: are they of one session?"
         )
 
 
@@ -154,8 +154,8 @@ def _best_shift(hop_s: Floats, current: Floats, load_s: Floats, load_n: Floats) 
     k = int(scores.argmax())
     if scores[k] < LEAST_LIKENESS:
         raise CalibrationError(
-            "motor current and load do not rise and fall together: the log is of another session, or"
-            " the load cell was not under the pad"
+            "motor current and load do not rise and fall together: the log is of another session,"
+            " or the load cell was not under the pad"
         )
     if not 0 < k < shifts.size - 1:
         return float(shifts[k])
@@ -174,8 +174,8 @@ def _steady(hops: NDArray[Any], load: _Load) -> NDArray[np.bool_]:
 
 
 def _free_run(hops: NDArray[Any], load: _Load, stroke_m: float) -> Calibration:
-    force = load.mean(hops["t_ns"] / 1e9, 0.75)
-    free = _steady(hops, load) & (np.abs(force) < FREE_N)
+    load_n = load.mean(hops["t_ns"] / 1e9, 0.75)
+    free = _steady(hops, load) & (np.abs(load_n) < FREE_N)
     rows: list[tuple[float, float, complex, complex, float]] = []
     for speed in np.unique(hops["set_hz"]):
         at = hops[free & (hops["set_hz"] == speed)]
@@ -187,7 +187,7 @@ def _free_run(hops: NDArray[Any], load: _Load, stroke_m: float) -> Calibration:
             f" {LEAST_SPEEDS} are needed: begin every speed with 3 s in air"
         )
     rows.sort(key=lambda row: row[0])
-    f, a1, second, third, i0 = zip(*rows[: contact.MAX_SPEEDS], strict=True)
+    f, a1, second, third, i0 = zip(*rows[: force.MAX_SPEEDS], strict=True)
     return Calibration(True, stroke_m, GENERIC.mass_kg, f, a1, second, third, i0)
 
 
@@ -205,7 +205,7 @@ def _loaded(
     hops: NDArray[Any], load: _Load, calibration: Calibration
 ) -> tuple[NDArray[Any], NDArray[np.bool_], Floats]:
     """Run the live path over the bench: its meaning, which hops to fit, the load in them."""
-    units = np.zeros(int(hops["slot"].max()) + 1, contact.UNIT)
+    units = np.zeros(int(hops["slot"].max()) + 1, force.UNIT)
     for unit in units:
         calibration.fill(unit)
     meaning = np.zeros(hops.size, contact.MEANING)
@@ -225,12 +225,13 @@ def _amps_per_work(meaning: NDArray[Any]) -> float:
 def _check_loaded(hops: NDArray[Any], load_n: Floats) -> None:
     if load_n.size < LEAST_HOPS:
         raise CalibrationError(
-            f"only {load_n.size} quarter seconds of steady load over {LOADED_N:g} N; hold each step 3 s"
+            f"only {load_n.size} quarter seconds of steady load over {LOADED_N:g} N; hold each"
+            " step 3 s"
         )
     if float((hops["clipped"] > 0).mean()) > MOST_CLIPPED:
         raise CalibrationError(
-            "the accelerometer runs against the end of its scale in over 10 % of the loaded data: set"
-            " a wider range, or use softer pads"
+            "the accelerometer runs against the end of its scale in over 10 % of the loaded data:"
+            " set a wider range, or use softer pads"
         )
     levels = np.unique(np.round(load_n / 5.0)).size
     if levels < LEAST_LEVELS:
@@ -247,8 +248,8 @@ def _check_monotone(meaning: NDArray[Any], load_n: Floats) -> None:
             continue
         if _order(meaning["contact_force_n"][at], load_n[at]) < LEAST_ORDER:
             raise CalibrationError(
-                f"at {speed:g} Hz the signals do not rise with the load: check that the load cell and"
-                " the recording are of this gun, and that the head is tight"
+                f"at {speed:g} Hz the signals do not rise with the load: check that the load cell"
+                " and the recording are of this gun, and that the head is tight"
             )
 
 
@@ -259,7 +260,7 @@ def _order(x: Floats, y: Floats) -> float:
 
 
 def _terms(a: Floats, f_hz: Floats) -> Floats:
-    """Columns 1, a, q, a², aq, q² of pipeline.contact.surface."""
+    """Columns 1, a, q, a², aq, q² of pipeline.force.surface."""
     q = np.log(f_hz / 36.0)
     return np.stack([np.ones_like(a), a, q, a * a, a * q, q * q], axis=1)
 
@@ -269,7 +270,7 @@ def _surface(a: Floats, f_hz: Floats, y: Floats) -> tuple[Floats, Floats]:
     terms = _terms(a, f_hz)
     ridge = RIDGE * a.size * np.diag([0.0, 1.0, 1.0, 1.0, 1.0, 1.0])
     weights = np.linalg.solve(terms.T @ terms + ridge, terms.T @ y)
-    return weights, y - terms @ weights
+    return weights, np.asarray(y - terms @ weights, np.float64)
 
 
 def _correct(
@@ -291,7 +292,7 @@ def _correct(
         correction_high=_corner(a, f_hz, np.max),
         force_rel_sd=max(float(left.std()), LEAST_SD),
     )
-    return raw_n * np.exp(shift - left), calibration
+    return np.asarray(raw_n * np.exp(shift - left), np.float64), calibration
 
 
 def _by_current(calibration: Calibration, meaning: NDArray[Any], load_n: Floats) -> Calibration:
@@ -377,8 +378,8 @@ def _floats(raw: Sequence[Any], name: str) -> tuple[float, ...]:
 def _check_values(c: Calibration, where: str) -> None:
     n = len(c.speed_hz)
     lengths = {len(c.a1_per_hz2), len(c.second), len(c.third), len(c.i0_a)}
-    if not 1 <= n <= contact.MAX_SPEEDS or lengths != {n}:
-        raise CalibrationError(f"{where}: 1 to {contact.MAX_SPEEDS} speeds, each list as long")
+    if not 1 <= n <= force.MAX_SPEEDS or lengths != {n}:
+        raise CalibrationError(f"{where}: 1 to {force.MAX_SPEEDS} speeds, each list as long")
     if (len(c.correction), len(c.correction_low), len(c.correction_high)) != (6, 2, 2):
         raise CalibrationError(f"{where}: correction has 6 numbers, its ranges 2 each")
     positive = (c.stroke_m, c.mass_kg, c.force_rel_sd, *c.speed_hz, *c.a1_per_hz2, *c.i0_a)

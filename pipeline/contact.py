@@ -4,14 +4,14 @@ Numba kernels on the CONTACT state of a gun, the UNIT numbers of its calibration
 pipeline.kernels; numpy and numba only, no I/O, no clock. In plain words:
 
 - The motor does work only when the head hits something, so current over its no-load baseline says
-  "contact", together with how far the housing's vibration has left its free-running shape. A gun that
-  buzzes on a table changes shape but does no work.
-- Force is the waveform inversion (pipeline.waveform), corrected by what the bench said of this unit,
-  averaged over the last second.
-- Stiffness is read from the same waveform: how hard the spring is, how peaked the pulses are, and how
-  much the head bounces on every second stroke.
-- A spot is an attitude: gravity turns as the gun glides along a limb. The anchor follows slow drift,
-  so that posture does not count as moving; leaving it by over SPOT_DEG does.
+  "contact", together with how far the housing's vibration has left its free-running shape. A gun
+  that buzzes on a table changes shape but does no work.
+- Force is the waveform inversion (pipeline.waveform), corrected by what the bench said of this
+  unit and weighed with what the current says, over the last windows.
+- Stiffness is read from the same waveform: how hard the spring is, how peaked the pulses are, and
+  how much the head bounces on every second stroke.
+- A spot is an attitude: gravity turns as the gun glides along a limb. The anchor follows slow
+  drift, so that posture does not count as moving; leaving it by over SPOT_DEG does.
 """
 
 from __future__ import annotations
@@ -23,16 +23,22 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from pipeline.kernels import HOP_S, MIN_PRESENT, STANDARD_GRAVITY_M_S2, Record
-from pipeline.waveform import N_PARAMETERS, invert, mean_torque
+from pipeline.force import (
+    FORCE_HOPS,
+    N_CUES,
+    free_harmonics,
+    interpolate,
+    push_force,
+    relative_harmonics,
+    shape_distance,
+    update_force,
+)
+from pipeline.kernels import HOP_S, MIN_PRESENT, Record
+from pipeline.waveform import N_PARAMETERS
 
 OFF, STARTING, RUNNING, STALLED = range(4)
 GOOD, DEGRADED, BAD = range(3)
-MAX_SPEEDS = 8
 RECENT = 4  # hops kept for the one-second means
-FORCE_HOPS = 2  # windows of 0.5 s, 0.25 s apart: the last 0.75 s. A third would fill the second
-# of the contract and lag the hand by another 0.125 s: later alarms, and no less noise.
-N_CUES = 6
 
 # Work over the no-load baseline, as a share of it. 10 N doubles the current on every bench seen;
 # noise and bearing drift stay under a tenth. Engineering choices with a deadband between them.
@@ -58,9 +64,6 @@ ANCHOR_S = 15.0  # time constant of the anchor: a creep under 0.2 °/s counts as
 CLIPPED_BAD = 0.2  # share of samples at the end of the scale beyond which the waveform is lost
 FORCE_FLOOR_N = 0.5
 HOLD_GROWTH = 2.0  # a held force doubles its variance each hop; engineering choice
-# A spring does no work: how much current a newton takes depends on how lossy the tissue is. Between
-# reference pads and people the slope differs by this much (contract, "Physics to build on").
-TISSUE_LOG_SD = 0.6
 
 CONTACT = np.dtype(
     [
@@ -90,32 +93,6 @@ CONTACT = np.dtype(
         ("dwell_s", "f8"),
         ("lift_s", "f8"),
         ("motion_deg_s", "f8"),
-    ],
-    align=True,
-)
-
-UNIT = np.dtype(
-    [
-        ("calibrated", "i4"),
-        ("n_speeds", "i4"),
-        ("radius_m", "f8"),  # half the stroke
-        ("mass_kg", "f8"),  # what moves with the housing: gun and hand
-        ("speed_hz", "f8", MAX_SPEEDS),
-        ("a1_per_hz2", "f8", MAX_SPEEDS),  # free-running first harmonic over f² [g/Hz²]
-        ("second", "f8", (MAX_SPEEDS, 2)),  # free-running second harmonic over the first, complex
-        ("third", "f8", (MAX_SPEEDS, 2)),  # and the third; phases relative to the first
-        ("i0_a", "f8", MAX_SPEEDS),  # no-load current [A]
-        # log of the load over the inversion's force: 1, a, q, a², aq, q²; a = log(F/30), q = log(f/36)
-        ("correction", "f8", 6),
-        ("correction_low", "f8", 2),  # range of (a, q) the correction was fitted in
-        ("correction_high", "f8", 2),
-        ("force_rel_sd", "f8"),
-        # log of the load from the current alone, over 30 N: the same terms with a = log of the amperes
-        ("by_current", "f8", 6),
-        ("by_current_low", "f8", 2),
-        ("by_current_high", "f8", 2),
-        ("by_current_rel_sd", "f8"),
-        ("amps_per_work", "f8"),  # current per unit of modelled load torque; < 0 unknown
     ],
     align=True,
 )
@@ -155,72 +132,6 @@ MEANING = np.dtype(
     ],
     align=True,
 )
-
-
-@njit(cache=True, nogil=True)
-def interpolate(x: float, xs: NDArray[np.float64], ys: NDArray[np.float64], n: int) -> float:
-    """Piecewise linear in the first n points (xs ascending), constant outside."""
-    if n == 1 or x <= xs[0]:
-        return ys[0]
-    for j in range(1, n):
-        if x <= xs[j]:
-            return ys[j - 1] + (ys[j] - ys[j - 1]) * (x - xs[j - 1]) / (xs[j] - xs[j - 1])
-    return ys[n - 1]
-
-
-@njit(cache=True, nogil=True)
-def relative_harmonics(row: Record, a1: float, z: NDArray[np.complex128]) -> None:
-    """z (3,): harmonics 1 to 3 over a1, phases relative to the first."""
-    first = row.z_order[1]
-    size = math.sqrt(first.real**2 + first.imag**2)
-    turn = complex(1.0, 0.0)
-    if size > 1e-9:
-        turn = first.conjugate() / size
-    z[0] = complex(size / a1, 0.0)
-    z[1] = row.z_order[3] * turn * turn / a1
-    z[2] = row.z_order[4] * turn * turn * turn / a1
-
-
-@njit(cache=True, nogil=True)
-def free_harmonics(unit: Record, f_hz: float, free: NDArray[np.complex128]) -> None:
-    """free (3,): harmonics in air over the first, phases relative to the first."""
-    n = unit.n_speeds
-    free[0] = complex(1.0, 0.0)
-    free[1] = complex(
-        interpolate(f_hz, unit.speed_hz, unit.second[:, 0], n),
-        interpolate(f_hz, unit.speed_hz, unit.second[:, 1], n),
-    )
-    free[2] = complex(
-        interpolate(f_hz, unit.speed_hz, unit.third[:, 0], n),
-        interpolate(f_hz, unit.speed_hz, unit.third[:, 1], n),
-    )
-
-
-@njit(cache=True, nogil=True)
-def straighten(z: NDArray[np.complex128], free: NDArray[np.complex128]) -> None:
-    """Take the hand's phase out of the harmonics, so that the rod's second harmonic is real.
-
-    The hand's damping turns harmonic n by α/n against the crank, in air and in contact alike. With
-    phases counted from the first, the second is turned by α/2 − 2α and the third by α/3 − 3α, 16/9
-    times as much.
-    """
-    if abs(free[1]) < 0.02:  # too little to read a phase from
-        return
-    angle = -math.atan2(free[1].imag, free[1].real)
-    for k, share in ((1, 1.0), (2, 16.0 / 9.0)):
-        turn = complex(math.cos(share * angle), math.sin(share * angle))
-        z[k] *= turn
-        free[k] *= turn
-
-
-@njit(cache=True, nogil=True)
-def shape_distance(z: NDArray[np.complex128], free: NDArray[np.complex128]) -> float:
-    """How far the waveform is from the free run, in units of its first harmonic."""
-    d1 = z[0].real - 1.0
-    d2 = z[1] - free[1]
-    d3 = z[2] - free[2]
-    squared = d1 * d1 + d2.real**2 + d2.imag**2 + d3.real**2 + d3.imag**2
-    return math.sqrt(squared)
 
 
 @njit(cache=True, nogil=True)
@@ -290,106 +201,6 @@ def _relearn(c: Record, unit: Record, row: Record, a1: float, i0: float) -> None
     c.a1_scale = min(max(for_a1, 1.0 - min(most, 0.7)), 1.0 + most)
     c.i0_scale = min(max(for_i0, 1.0 - min(most, 0.7)), 1.0 + most)
     c.learnt = min(c.learnt + 1, 1000)
-
-
-@njit(cache=True, nogil=True)
-def surface(
-    a: float,
-    f_hz: float,
-    k: NDArray[np.float64],
-    low: NDArray[np.float64],
-    high: NDArray[np.float64],
-) -> float:
-    """Quadratic in a and q = log(f/36); outside the range it was fitted in its edge holds."""
-    at = min(max(a, low[0]), high[0])
-    q = min(max(math.log(f_hz / 36.0), low[1]), high[1])
-    return k[0] + k[1] * at + k[2] * q + k[3] * at * at + k[4] * at * q + k[5] * q * q
-
-
-@njit(cache=True, nogil=True)
-def _outside(a: float, low: NDArray[np.float64], high: NDArray[np.float64]) -> float:
-    """How far a (a log) lies outside what was calibrated."""
-    return max(low[0] - a, 0.0) + max(a - high[0], 0.0)
-
-
-@njit(cache=True, nogil=True)
-def _fill_cues(c: Record, row: Record, inertia_n: float, cost: float) -> None:
-    """What tells muscle from tendon from bone, each hop: see docs/detection.md."""
-    j = FORCE_HOPS - 1
-    c.cues[:j] = c.cues[1:]
-    z1 = max(abs(row.z_order[1]), 1e-6)
-    spring = c.p[3] - 1.5 * c.p[0] + math.log(inertia_n)  # log N at a depth of one radius
-    c.cues[j, 0] = min(max(spring, 0.0), 4.5)
-    c.cues[j, 1] = min(max(c.p[0], -1.0), 2.0)  # log(1 + depth)
-    c.cues[j, 2] = math.log(abs(row.z_order[0]) / z1 + 0.01)  # bounce on every second stroke
-    c.cues[j, 3] = min(max(row.z_kurtosis, 1.0), 8.0)
-    c.cues[j, 4] = min(max(row.z_skewness, -3.0), 2.0)
-    c.cues[j, 5] = min(math.log(1.0 + cost), 4.0)
-
-
-@njit(cache=True, nogil=True)
-def _update_force(
-    c: Record,
-    unit: Record,
-    row: Record,
-    z: NDArray[np.complex128],
-    free: NDArray[np.complex128],
-    a1: float,
-    work_a: float,
-) -> None:
-    """Invert this window's waveform, weigh it with the current, push into the last second."""
-    f = row.f_hz
-    # The slider's inertia force is the unit's own: another hand changes a1 and mass, not their product
-    same = c.a1_scale if unit.calibrated == 1 else 1.0
-    inertia_n = a1 / same * STANDARD_GRAVITY_M_S2 * unit.mass_kg
-    recoil = a1 * STANDARD_GRAVITY_M_S2 / (unit.radius_m * (2.0 * math.pi * f) ** 2)
-    steady = c.motor == RUNNING and work_a > 0.0
-    torque = -1.0
-    if unit.amps_per_work > 0.0 and steady:
-        torque = work_a / (unit.amps_per_work * inertia_n)
-    normal = np.zeros((N_PARAMETERS, N_PARAMETERS))
-    straighten(z, free)
-    cost = invert(z, free, recoil, f, torque, inertia_n, c.p, c.warm == 1, normal)
-    c.warm = 1
-    c.amps_per_work = work_a / (inertia_n * mean_torque(c.p, z, free, recoil))
-    for k in range(N_PARAMETERS):
-        normal[k, k] += 1e-9
-    misfit = 1.0 + max(cost - 5.0, 0.0) / 10.0  # a poor fit is an uncertain one
-    log_var = min(max(np.linalg.inv(normal)[3, 3], 0.0), 1.0) * misfit
-    raw = min(max(c.p[3], -8.0), 5.0) + math.log(inertia_n / 30.0)
-    c.raw_n = 30.0 * math.exp(raw)
-    _combine(c, unit, raw, log_var, f, work_a if steady else -1.0)
-    _fill_cues(c, row, inertia_n, cost)
-
-
-@njit(cache=True, nogil=True)
-def _combine(
-    c: Record, unit: Record, raw: float, log_var: float, f_hz: float, work_a: float
-) -> None:
-    """The two witnesses of force, each with its variance of the log, and their weighted mean."""
-    by_shape = raw + surface(raw, f_hz, unit.correction, unit.correction_low, unit.correction_high)
-    far = _outside(raw, unit.correction_low, unit.correction_high)
-    var = log_var + unit.force_rel_sd**2 + far * far
-    weight = 1.0 / var
-    log_force, total = weight * by_shape, weight
-    if unit.by_current_rel_sd > 0.0 and work_a > 0.0:
-        a = math.log(work_a)
-        by_current = surface(a, f_hz, unit.by_current, unit.by_current_low, unit.by_current_high)
-        far = _outside(a, unit.by_current_low, unit.by_current_high)
-        weight = 1.0 / (unit.by_current_rel_sd**2 + TISSUE_LOG_SD**2 + far * far)
-        log_force += weight * by_current
-        total += weight
-    force = 30.0 * math.exp(min(log_force / total, 3.0))
-    _push_force(c, force, force * force / total)
-
-
-@njit(cache=True, nogil=True)
-def _push_force(c: Record, force: float, variance: float) -> None:
-    for j in range(FORCE_HOPS - 1):
-        c.force[j] = c.force[j + 1]
-        c.force_var[j] = c.force_var[j + 1]
-    c.force[FORCE_HOPS - 1] = force
-    c.force_var[FORCE_HOPS - 1] = variance
 
 
 @njit(cache=True, nogil=True)
@@ -510,13 +321,13 @@ def _step(c: Record, unit: Record, row: Record, model: NDArray[np.float64], qual
             _relearn(c, unit, row, a1, i0)
     if c.contact == 1 and c.motor == STARTING:  # the wave is between two speeds: hold
         last = FORCE_HOPS - 1
-        _push_force(c, c.force[last], HOLD_GROWTH * c.force_var[last])
+        push_force(c, c.force[last], HOLD_GROWTH * c.force_var[last])
         c.warm = 0
     elif c.contact == 1 and quality != BAD:
-        _update_force(c, unit, row, z, free, a1, row.mean[3] - i0)
+        update_force(c, unit, row, z, free, a1, row.mean[3] - i0)
         c.stiffness = stiffness_of(c.cues, model)
     elif c.contact == 0:
-        _push_force(c, 0.0, FORCE_FLOOR_N**2)
+        push_force(c, 0.0, FORCE_FLOOR_N**2)
         _lose(c)
 
 

@@ -127,12 +127,13 @@ class SessionResult:
 
 @dataclass(slots=True)
 class Report:
-    """All sessions of a folder."""
+    """All sessions of a folder. A rule that no truth file of it labels is not scored."""
 
     sessions: list[SessionResult]
+    rules: tuple[str, ...] = SCORED
 
-    def pooled(self, rules: Iterable[str] = SCORED) -> dict[str, Score]:
-        total = {rule: Score() for rule in rules}
+    def pooled(self, rules: Iterable[str] | None = None) -> dict[str, Score]:
+        total = {rule: Score() for rule in rules or self.rules}
         for session in self.sessions:
             for rule, score in total.items():
                 score.add(session.scores[rule])
@@ -148,7 +149,8 @@ class Report:
 
     @property
     def false_per_10_h(self) -> float:
-        false = sum(s.raises - s.true_raises for s in self.pooled(GATED).values())
+        gated = [rule for rule in GATED if rule in self.rules]
+        false = sum(s.raises - s.true_raises for s in self.pooled(gated).values())
         return 10.0 * false / self.contact_h if self.contact_h else math.nan
 
     def to_json(self) -> dict[str, Any]:
@@ -165,7 +167,12 @@ class Report:
                 "p95": _quantile(errors, 0.95),
                 "bands": self._force_bands(),
             },
-            "remarks": [f"{r.name}: {remark}" for r in self.sessions for remark in r.remarks],
+            "remarks": [
+                f"{session.name}: {remark}"
+                for session in self.sessions
+                for remark in session.remarks
+                if remark.split(":")[0] not in set(SCORED) - set(self.rules)
+            ],
         }
 
     def _force_bands(self) -> dict[str, dict[str, float]]:
@@ -219,7 +226,7 @@ def _quantile(values: NDArray[np.float64], q: float) -> float:
     return float(np.quantile(values, q)) if values.size else math.nan
 
 
-# ------------------------------------------------------------------------------------------- reading
+# ---------------------------------------------------------------------------------------- reading
 
 
 def read_truth(path: Path) -> Truth:
@@ -282,7 +289,7 @@ def calibrate_from_files(
     return bench.fit(frames, times, forces, stroke)
 
 
-# ------------------------------------------------------------------------------------------- replay
+# ----------------------------------------------------------------------------------------- replay
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,12 +343,13 @@ def evaluate(
         raise EvaluationError(
             f"{folder} holds no *.truth.json: give a folder of labelled recordings"
         )
-    results = []
+    results: list[SessionResult] = []
     for done, path in enumerate(paths, start=1):
         results.append(_evaluate_one(path, strokes_m or {}, settings or MonitorSettings(), priors))
         if progress is not None:
             progress(done, len(paths))
-    return Report(results)
+    labelled = {h.rule for path in paths for h in read_truth(path).hazards}
+    return Report(results, tuple(rule for rule in SCORED if rule in labelled))
 
 
 def _evaluate_one(
@@ -375,7 +383,7 @@ def _calibrations(
     return {fitted.device: fitted.calibration}, []
 
 
-# ------------------------------------------------------------------------------------------- scoring
+# ---------------------------------------------------------------------------------------- scoring
 
 
 def score(truth: Truth, replayed: Replayed) -> SessionResult:
@@ -417,9 +425,11 @@ def _score_rule(rule: str, truth: Truth, history: Sequence[Alarm], remarks: list
     raises = raises_of(history)
     matched = [t for t in raises if any(_matches(t, h) for h in hazards)]
     result = Score(true_raises=len(matched), raises=len(raises))
-    for t in raises:
-        if t not in matched:
-            remarks.append(f"{rule}: false raise at {(t - truth.t0_ns) / 1e9:.2f} s")
+    remarks.extend(
+        f"{rule}: false raise at {(t - truth.t0_ns) / 1e9:.2f} s"
+        for t in raises
+        if t not in matched
+    )
     for hazard in hazards:
         if not hazard.must:
             continue

@@ -18,7 +18,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import contact, kernels, wire
+from pipeline import contact, force, kernels, wire
 from pipeline.model import (
     DeviceId,
     Features,
@@ -56,7 +56,7 @@ class Calibration:
 
     Tuples are by speed, ascending. `a1_per_hz2`: free-running first harmonic of the housing over f²
     [g/Hz²]; `second`, `third`: those harmonics over the first, phases relative to it; the rest as
-    in pipeline.contact.UNIT.
+    in pipeline.force.UNIT.
     """
 
     calibrated: bool
@@ -149,7 +149,7 @@ class FeatureExtractor:
         self._models: dict[DeviceId, str] = {}
         self._signal = np.zeros(0, kernels.SIGNAL)
         self._contact = np.zeros(0, contact.CONTACT)
-        self._units = np.zeros(0, contact.UNIT)
+        self._units = np.zeros(0, force.UNIT)
 
     # What is known of the guns.
 

@@ -26,7 +26,7 @@ Record: TypeAlias = Any  # one element of a structured array; numba gives its fi
 
 HOP_S = 0.25  # contract, detection.md: "features, every hop of 0.25 s"
 STANDARD_GRAVITY_M_S2 = 9.80665  # exact, 3rd CGPM 1901
-N_SUMS = 32
+N_SUMS = 28  # whole vectors of four; index 11 is not used
 # indices into the running sums
 _W, _Z1, _Z2, _Z3, _Z4, _X1, _X2, _Y1, _Y2, _I1, _I2 = range(11)
 _ZC = 12  # z·cos and −z·sin of orders ½, 1, 1½, 2, 3, 4: 12 sums
@@ -35,9 +35,8 @@ ORDERS = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0)  # multiples of the percussion frequency
 MIN_SAMPLES = 8  # a hop; more at every rate of the contract
 # Smallest share of a window's weight that must be present: below, half of the strokes are guessed.
 MIN_PRESENT = 0.5  # engineering choice
-DRIFT_NS = (
-    2_000_000  # of the frames' clock against the count of samples; engineering choice: 1 % of a hop
-)
+# How far the frames' clock may drift from the count of samples before time is anchored again.
+DRIFT_NS = 2_000_000  # engineering choice: 1 % of a hop
 # A measured rate wanders by tenths of a percent; a larger step is another sampling, and the window,
 # the filters and the count of samples begin anew. Engineering choice.
 RATE_STEP = 0.05

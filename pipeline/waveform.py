@@ -7,11 +7,11 @@ contact force F(θ) pushes back, so that over one stroke
 
 with A the free-running amplitude at this speed and M the mass that moves. F is a push that can only
 be positive; tissue answers with F = k δⁿ (1 + c δ̇) while compressed (K. H. Hunt, F. R. E. Crossley,
-J. Appl. Mech. 42 (1975) 440, eq. 12; n = 3/2 is Hertz) and δ(θ) = δ0 + slider + housing, both known
-from the crank and from the measured acceleration. What is left to find is the depth δ0, the damping
-c, the crank angle φ and the mean force F0: four numbers, from the first three harmonics of a_housing
-(six numbers) and the motor current, whose mean is the work done on the tissue. A damped Gauss-Newton
-finds them; its normal matrix gives the uncertainty. Nothing here was fitted to recordings.
+J. Appl. Mech. 42 (1975) 440, eq. 12; n = 3/2 is Hertz) and δ(θ) = δ0 + slider + housing, both
+known from the crank and from the measured acceleration. What is left to find is the depth δ0, the
+damping c, the crank angle φ and the mean force F0: four numbers, from the first three harmonics of
+a_housing (six numbers) and the motor current, whose mean is the work done on the tissue. A damped
+Gauss-Newton finds them; its normal matrix gives the uncertainty. Nothing was fitted to recordings.
 
 Lengths are in units of the crank radius r, angles in radians, accelerations in units of A.
 Numba kernels; numpy and numba only. No state beyond the warm start it is handed.
@@ -59,8 +59,8 @@ def residuals(
 ) -> None:
     """The nine residuals in units of their standard deviations.
 
-    p: (N_PARAMETERS,). z: (3,) harmonics of the housing acceleration over A, phases relative to the
-    first. free: (3,) the same in air, turned so that the second is real: then the crank is at θ = 0.
+    p: (N_PARAMETERS,). z: (3,) harmonics of the housing acceleration over A, phases relative to
+    the first. free: (3,) the same in air, turned so that the second is real: then the crank is at θ = 0.
     `recoil`: the housing's displacement in r per A of first harmonic. `torque`: the measured mean
     load torque in units of I0 · r, or < 0 where it is not known. `inertia_n`: I0 in newtons.
     """

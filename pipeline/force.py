@@ -1,0 +1,223 @@
+"""Force and the cues of stiffness from one window: inversion, bench correction, current.
+
+Numba kernels on the CONTACT state (pipeline.contact), the UNIT numbers of a gun's calibration and
+one HOP row; numpy and numba only. Two witnesses speak: the waveform inversion (pipeline.waveform),
+corrected by what the bench said of this unit, and the current over its no-load baseline. Each comes
+with the variance of its logarithm, and the weighted mean is the force of this window.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from pipeline.kernels import STANDARD_GRAVITY_M_S2, Record
+from pipeline.waveform import N_PARAMETERS, invert, mean_torque
+
+MAX_SPEEDS = 8
+N_CUES = 6
+FORCE_HOPS = 2  # windows of 0.5 s, 0.25 s apart: the last 0.75 s. A third would fill the second
+# of the contract and lag the hand by another 0.125 s: later alarms, and no less noise.
+# A spring does no work: how much current a newton takes depends on how lossy the tissue is. Between
+# reference pads and people the slope differs by this much (contract, "Physics to build on").
+TISSUE_LOG_SD = 1.0
+# What the fit's cost beyond GOOD_COST adds, a unit, to the standard deviation of log force: at 5,
+# its degrees of freedom, 10 %, at 12, where it is restarted, half. Engineering choice.
+GOOD_COST = 3.0
+MISFIT_LOG_SD = 0.06
+
+UNIT = np.dtype(
+    [
+        ("calibrated", "i4"),
+        ("n_speeds", "i4"),
+        ("radius_m", "f8"),  # half the stroke
+        ("mass_kg", "f8"),  # what moves with the housing: gun and hand
+        ("speed_hz", "f8", MAX_SPEEDS),
+        ("a1_per_hz2", "f8", MAX_SPEEDS),  # free-running first harmonic over f² [g/Hz²]
+        ("second", "f8", (MAX_SPEEDS, 2)),  # free-running second harmonic over the first, complex
+        ("third", "f8", (MAX_SPEEDS, 2)),  # and the third; phases relative to the first
+        ("i0_a", "f8", MAX_SPEEDS),  # no-load current [A]
+        # log of the load over the inversion's force: 1, a, q, a², aq, q²
+        # with a = log(F/30), q = log(f/36)
+        ("correction", "f8", 6),
+        ("correction_low", "f8", 2),  # range of (a, q) the correction was fitted in
+        ("correction_high", "f8", 2),
+        ("force_rel_sd", "f8"),
+        # log of the load over 30 N, from the current: the same terms, a = log of the amperes
+        ("by_current", "f8", 6),
+        ("by_current_low", "f8", 2),
+        ("by_current_high", "f8", 2),
+        ("by_current_rel_sd", "f8"),
+        ("amps_per_work", "f8"),  # current per unit of modelled load torque; < 0 unknown
+    ],
+    align=True,
+)
+
+
+@njit(cache=True, nogil=True)
+def interpolate(x: float, xs: NDArray[np.float64], ys: NDArray[np.float64], n: int) -> float:
+    """Piecewise linear in the first n points (xs ascending), constant outside."""
+    if n == 1 or x <= xs[0]:
+        return ys[0]
+    for j in range(1, n):
+        if x <= xs[j]:
+            return ys[j - 1] + (ys[j] - ys[j - 1]) * (x - xs[j - 1]) / (xs[j] - xs[j - 1])
+    return ys[n - 1]
+
+
+@njit(cache=True, nogil=True)
+def relative_harmonics(row: Record, a1: float, z: NDArray[np.complex128]) -> None:
+    """z (3,): harmonics 1 to 3 over a1, phases relative to the first."""
+    first = row.z_order[1]
+    size = math.sqrt(first.real**2 + first.imag**2)
+    turn = complex(1.0, 0.0)
+    if size > 1e-9:
+        turn = first.conjugate() / size
+    z[0] = complex(size / a1, 0.0)
+    z[1] = row.z_order[3] * turn * turn / a1
+    z[2] = row.z_order[4] * turn * turn * turn / a1
+
+
+@njit(cache=True, nogil=True)
+def free_harmonics(unit: Record, f_hz: float, free: NDArray[np.complex128]) -> None:
+    """free (3,): harmonics in air over the first, phases relative to the first."""
+    n = unit.n_speeds
+    free[0] = complex(1.0, 0.0)
+    free[1] = complex(
+        interpolate(f_hz, unit.speed_hz, unit.second[:, 0], n),
+        interpolate(f_hz, unit.speed_hz, unit.second[:, 1], n),
+    )
+    free[2] = complex(
+        interpolate(f_hz, unit.speed_hz, unit.third[:, 0], n),
+        interpolate(f_hz, unit.speed_hz, unit.third[:, 1], n),
+    )
+
+
+@njit(cache=True, nogil=True)
+def straighten(z: NDArray[np.complex128], free: NDArray[np.complex128]) -> None:
+    """Take the hand's phase out of the harmonics, so that the rod's second harmonic is real.
+
+    The hand's damping turns harmonic n by α/n against the crank, in air and in contact alike. With
+    phases counted from the first, the second is turned by α/2 − 2α and the third by α/3 − 3α, 16/9
+    times as much.
+    """
+    if abs(free[1]) < 0.02:  # too little to read a phase from
+        return
+    angle = -math.atan2(free[1].imag, free[1].real)
+    for k, share in ((1, 1.0), (2, 16.0 / 9.0)):
+        turn = complex(math.cos(share * angle), math.sin(share * angle))
+        z[k] *= turn
+        free[k] *= turn
+
+
+@njit(cache=True, nogil=True)
+def shape_distance(z: NDArray[np.complex128], free: NDArray[np.complex128]) -> float:
+    """How far the waveform is from the free run, in units of its first harmonic."""
+    d1 = z[0].real - 1.0
+    d2 = z[1] - free[1]
+    d3 = z[2] - free[2]
+    squared = d1 * d1 + d2.real**2 + d2.imag**2 + d3.real**2 + d3.imag**2
+    return math.sqrt(squared)
+
+
+@njit(cache=True, nogil=True)
+def surface(
+    a: float,
+    f_hz: float,
+    k: NDArray[np.float64],
+    low: NDArray[np.float64],
+    high: NDArray[np.float64],
+) -> float:
+    """Quadratic in a and q = log(f/36); outside the range it was fitted in its edge holds."""
+    at = min(max(a, low[0]), high[0])
+    q = min(max(math.log(f_hz / 36.0), low[1]), high[1])
+    return k[0] + k[1] * at + k[2] * q + k[3] * at * at + k[4] * at * q + k[5] * q * q
+
+
+@njit(cache=True, nogil=True)
+def _outside(a: float, low: NDArray[np.float64], high: NDArray[np.float64]) -> float:
+    """How far a (a log) lies outside what was calibrated."""
+    return max(low[0] - a, 0.0) + max(a - high[0], 0.0)
+
+
+@njit(cache=True, nogil=True)
+def fill_cues(c: Record, row: Record, inertia_n: float, cost: float) -> None:
+    """What tells muscle from tendon from bone, each hop: see docs/detection.md."""
+    j = FORCE_HOPS - 1
+    c.cues[:j] = c.cues[1:]
+    z1 = max(abs(row.z_order[1]), 1e-6)
+    spring = c.p[3] - 1.5 * c.p[0] + math.log(inertia_n)  # log N at a depth of one radius
+    c.cues[j, 0] = min(max(spring, 0.0), 4.5)
+    c.cues[j, 1] = min(max(c.p[0], -1.0), 2.0)  # log(1 + depth)
+    c.cues[j, 2] = math.log(abs(row.z_order[0]) / z1 + 0.01)  # bounce on every second stroke
+    c.cues[j, 3] = min(max(row.z_kurtosis, 1.0), 8.0)
+    c.cues[j, 4] = min(max(row.z_skewness, -3.0), 2.0)
+    c.cues[j, 5] = min(math.log(1.0 + cost), 4.0)
+
+
+@njit(cache=True, nogil=True)
+def update_force(
+    c: Record,
+    unit: Record,
+    row: Record,
+    z: NDArray[np.complex128],
+    free: NDArray[np.complex128],
+    a1: float,
+    work_a: float,
+) -> None:
+    """Invert this window's waveform, weigh it with the current, push into the last second."""
+    f = row.f_hz
+    # the slider's inertia force is the unit's own: another hand changes a1, not a1 times mass
+    same = c.a1_scale if unit.calibrated == 1 else 1.0
+    inertia_n = a1 / same * STANDARD_GRAVITY_M_S2 * unit.mass_kg
+    recoil = a1 * STANDARD_GRAVITY_M_S2 / (unit.radius_m * (2.0 * math.pi * f) ** 2)
+    steady = work_a > 0.0
+    torque = -1.0
+    if unit.amps_per_work > 0.0 and steady:
+        torque = work_a / (unit.amps_per_work * inertia_n)
+    normal = np.zeros((N_PARAMETERS, N_PARAMETERS))
+    straighten(z, free)
+    cost = invert(z, free, recoil, f, torque, inertia_n, c.p, c.warm == 1, normal)
+    c.warm = 1
+    c.amps_per_work = work_a / (inertia_n * mean_torque(c.p, z, free, recoil))
+    for k in range(N_PARAMETERS):
+        normal[k, k] += 1e-9
+    misfit = MISFIT_LOG_SD * max(cost - GOOD_COST, 0.0)  # a poor fit is an uncertain one
+    log_var = min(max(np.linalg.inv(normal)[3, 3], 0.0), 1.0) + misfit * misfit
+    raw = min(max(c.p[3], -8.0), 5.0) + math.log(inertia_n / 30.0)
+    c.raw_n = 30.0 * math.exp(raw)
+    _combine(c, unit, raw, log_var, f, work_a if steady else -1.0)
+    fill_cues(c, row, inertia_n, cost)
+
+
+@njit(cache=True, nogil=True)
+def _combine(
+    c: Record, unit: Record, raw: float, log_var: float, f_hz: float, work_a: float
+) -> None:
+    """The two witnesses of force, each with its variance of the log, and their weighted mean."""
+    by_shape = raw + surface(raw, f_hz, unit.correction, unit.correction_low, unit.correction_high)
+    far = _outside(raw, unit.correction_low, unit.correction_high)
+    var = log_var + unit.force_rel_sd**2 + far * far
+    weight = 1.0 / var
+    log_force, total = weight * by_shape, weight
+    if unit.by_current_rel_sd > 0.0 and work_a > 0.0:
+        a = math.log(work_a)
+        by_current = surface(a, f_hz, unit.by_current, unit.by_current_low, unit.by_current_high)
+        far = _outside(a, unit.by_current_low, unit.by_current_high)
+        weight = 1.0 / (unit.by_current_rel_sd**2 + TISSUE_LOG_SD**2 + far * far)
+        log_force += weight * by_current
+        total += weight
+    force = 30.0 * math.exp(min(log_force / total, 3.0))
+    push_force(c, force, force * force / total)
+
+
+@njit(cache=True, nogil=True)
+def push_force(c: Record, force: float, variance: float) -> None:
+    for j in range(FORCE_HOPS - 1):
+        c.force[j] = c.force[j + 1]
+        c.force_var[j] = c.force_var[j + 1]
+    c.force[FORCE_HOPS - 1] = force
+    c.force_var[FORCE_HOPS - 1] = variance
