@@ -1,0 +1,242 @@
+"""A gun's history as ECharts options; pure. May import `history` and `model`.
+
+Six panels on one time axis, alarms on top. Colours are CSS variables of the page, which the SVG
+renderer hands through: the charts follow the page's light and dark without being told. `options`
+draws a chart once; `changes` is what moves after that, so that a reader's zoom and tooltip stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from pipeline.model import Priority
+from pipeline.page.history import COLUMNS, History, Span
+
+Json: TypeAlias = "str | int | float | bool | Sequence[Json] | Mapping[str, Json] | None"
+Options: TypeAlias = dict[str, Json]
+
+LEFT_PX, RIGHT_PX, TITLE_PX, AXIS_PX = 58, 14, 32, 26
+TITLE_DROP_PX = 22  # how far above its panel a title stands
+FONT = "Roboto, system-ui, sans-serif"
+PRIORITIES = (Priority.LOW, Priority.MEDIUM, Priority.HIGH)  # the rows of the alarm panel
+LANE_PX = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    name: str
+    title: str
+    height_px: int
+
+
+PANELS = (
+    Panel("alarms", "Alarms", 54),
+    Panel("force", "Contact force, N", 190),
+    Panel("dwell", "Dwell on one spot, s", 120),
+    Panel("stiffness", "Stiffness under the head", 90),
+    Panel("percussion", "Percussion, Hz", 80),
+    Panel("motion", "Motion, °/s", 80),
+)
+HEIGHT_PX = sum(panel.height_px + TITLE_PX for panel in PANELS) + AXIS_PX
+_INDEX = {panel.name: index for index, panel in enumerate(PANELS)}
+
+
+def options(history: History) -> Options:
+    """The whole chart, for the first drawing."""
+    return {
+        "animation": False,
+        "textStyle": {"fontFamily": FONT, "color": "var(--ink)"},
+        "aria": {"enabled": True, "label": {"description": _description(history)}},
+        "axisPointer": {"link": [{"xAxisIndex": "all"}], "lineStyle": {"color": "var(--ink-2)"}},
+        "tooltip": _tooltip(),
+        "title": list(_titles()),
+        "grid": list(_grids()),
+        "xAxis": _x_axes(history),
+        "yAxis": [_y_axis(panel, index) for index, panel in enumerate(PANELS)],
+        "dataset": _dataset(history),
+        "series": [*_lines(history), *_alarm_lanes(history)],
+    }
+
+
+def changes(history: History) -> Options:
+    """What a later drawing changes; ECharts merges it by position and id."""
+    return {
+        "xAxis": _x_axes(history),
+        "dataset": _dataset(history),
+        "series": [*_bands(history), *_alarm_lanes(history)],
+    }
+
+
+def _description(history: History) -> str:
+    minutes = (history.to_ms - history.from_ms) / 60_000
+    return (
+        f"Contact force, dwell, stiffness, percussion and motion over {minutes:.0f} minutes, "
+        f"with {len(history.spans)} alarms. The alarms are listed beside the chart."
+    )
+
+
+def _tooltip() -> Options:
+    return {
+        "trigger": "axis",
+        "backgroundColor": "var(--card)",
+        "borderColor": "var(--line)",
+        "textStyle": {"color": "var(--ink)", "fontSize": 13},
+        "confine": True,
+    }
+
+
+def _tops() -> Iterator[int]:
+    top_px = TITLE_PX
+    for panel in PANELS:
+        yield top_px
+        top_px += panel.height_px + TITLE_PX
+
+
+def _titles() -> Iterator[Options]:
+    for panel, top_px in zip(PANELS, _tops(), strict=True):
+        yield {
+            "text": panel.title,
+            "left": 0,
+            "top": top_px - TITLE_DROP_PX,
+            "padding": 0,
+            "textStyle": {"color": "var(--ink)", "fontSize": 14, "fontWeight": 500},
+        }
+
+
+def _grids() -> Iterator[Options]:
+    for panel, top_px in zip(PANELS, _tops(), strict=True):
+        yield {"left": LEFT_PX, "right": RIGHT_PX, "top": top_px, "height": panel.height_px}
+
+
+def _x_axes(history: History) -> list[Options]:
+    last = len(PANELS) - 1
+    return [
+        {
+            "type": "time",
+            "gridIndex": index,
+            "min": history.from_ms,
+            "max": history.to_ms,
+            "axisLabel": {"show": index == last, "color": "var(--ink-2)", "hideOverlap": True},
+            "axisTick": {"show": index == last},
+            "axisLine": {"lineStyle": {"color": "var(--line-2)"}},
+            "splitLine": {"show": True, "lineStyle": {"color": "var(--line)"}},
+            "axisPointer": {"label": {"show": False}},
+        }
+        for index in range(len(PANELS))
+    ]
+
+
+def _y_axis(panel: Panel, index: int) -> Options:
+    axis: Options = {
+        "type": "value",
+        "gridIndex": index,
+        "min": 0,
+        "boundaryGap": [0, "8%"],
+        "splitNumber": 3 if panel.height_px > 100 else 2,
+        "axisLabel": {"color": "var(--ink-2)", "hideOverlap": True},
+        "splitLine": {"lineStyle": {"color": "var(--line)"}},
+    }
+    if panel.name == "alarms":
+        words = f"v => {[priority.value for priority in PRIORITIES]}[v - 1] ?? ''"
+        axis |= {"max": 3.5, "min": 0.5, "interval": 0.5, "splitLine": {"show": False}}
+        axis |= {"axisLabel": {"color": "var(--ink-2)", ":formatter": words, "hideOverlap": False}}
+    if panel.name == "stiffness":
+        words = "v => ['muscle', 'tendon', 'bone'][v] ?? ''"
+        axis |= {"max": 2, "interval": 1}
+        axis |= {"axisLabel": {"color": "var(--ink-2)", ":formatter": words}}
+    return axis
+
+
+def _dataset(history: History) -> Options:
+    return {"dimensions": list(COLUMNS), "source": [list(row) for row in history.rows]}
+
+
+def _lines(history: History) -> Iterator[Options]:
+    """Every line of every panel; the bands of alarms lie behind the first line of their panel."""
+    low = _line("force_n_low", "force", "") | {"stack": "band", "lineStyle": {"opacity": 0}}
+    band = _line("force_n_band", "force", "") | {"stack": "band", "lineStyle": {"opacity": 0}}
+    shade: Options = {"areaStyle": {"color": "var(--value)", "opacity": 0.22}}
+    unseen: Options = {"tooltip": {"show": False}}
+    yield low | unseen
+    yield band | shade | unseen
+    yield _line("force_limit_n", "force", "Limit") | _limit_style("var(--limit)")
+    yield _line("dwell_advisory_s", "dwell", "Advisory") | _limit_style("var(--advisory)")
+    yield _line("dwell_limit_s", "dwell", "Limit") | _limit_style("var(--limit)")
+    names = {
+        "force_n": ("force", "Contact force"),
+        "dwell_s": ("dwell", "Dwell"),
+        "stiffness": ("stiffness", "Stiffness"),
+        "percussion_hz": ("percussion", "Percussion"),
+        "motion_deg_s": ("motion", "Motion"),
+    }
+    bands = {band["id"]: band for band in _bands(history)}
+    for column, (panel, name) in names.items():
+        yield _line(column, panel, name) | bands.get(column, {})
+
+
+def _line(column: str, panel: str, name: str) -> Options:
+    return {
+        "id": column,
+        "name": name,
+        "type": "line",
+        "xAxisIndex": _INDEX[panel],
+        "yAxisIndex": _INDEX[panel],
+        "encode": {"x": "t_ms", "y": column},
+        "showSymbol": False,
+        "silent": True,
+        "lineStyle": {"width": 2, "color": "var(--value)"},
+        "itemStyle": {"color": "var(--value)"},
+    }
+
+
+def _limit_style(color: str) -> Options:
+    return {
+        "step": "end",
+        "lineStyle": {"width": 2, "type": [6, 4], "color": color},
+        "itemStyle": {"color": color},
+    }
+
+
+_CARRIERS = {
+    "force": "force_n",
+    "dwell": "dwell_s",
+    "stiffness": "stiffness",
+    "percussion": "percussion_hz",
+}
+
+
+def _bands(history: History) -> Iterator[Options]:
+    """The alarms of each panel as tinted bands, carried by the panel's main line."""
+    for panel, column in _CARRIERS.items():
+        areas = [_area(span) for span in history.spans if span.panel == panel]
+        yield {"id": column, "markArea": {"silent": True, "data": areas}}
+
+
+def _area(span: Span) -> list[Options]:
+    tint: Options = {"color": f"var(--{span.priority}-mark)", "opacity": 0.25}
+    return [{"xAxis": span.from_ms, "itemStyle": tint}, {"xAxis": span.to_ms}]
+
+
+def _alarm_lanes(history: History) -> Iterator[Options]:
+    """One thick line a priority in the alarm panel, broken where none stood."""
+    for lane, priority in enumerate(PRIORITIES, start=1):
+        points: list[Json] = []
+        for span in history.spans:
+            if span.priority is priority:
+                points += [[span.from_ms, lane], [span.to_ms, lane], [span.to_ms, None]]
+        yield {
+            "id": f"alarms_{priority}",
+            "name": f"{priority.value.capitalize()} alarm",
+            "type": "line",
+            "data": points,
+            "xAxisIndex": _INDEX["alarms"],
+            "yAxisIndex": _INDEX["alarms"],
+            "symbol": "rect",
+            "symbolSize": [4, LANE_PX],  # what lasted a moment is still to be seen
+            "silent": True,
+            "tooltip": {"show": False},
+            "lineStyle": {"width": LANE_PX, "cap": "butt", "color": f"var(--{priority}-mark)"},
+            "itemStyle": {"color": f"var(--{priority}-mark)"},
+        }

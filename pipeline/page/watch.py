@@ -1,0 +1,210 @@
+"""The page's own beat: compose the fleet four times a second and hand it to every open browser.
+
+May import `archive`, `board`, `fleet`, `history`, `charts`; knows nothing of NiceGUI, only of
+viewers. One message is made for all of them. While nobody looks, nothing is read or made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import orjson
+
+from pipeline.model import Alarm, DeviceId
+from pipeline.page import alarm_lines, charts
+from pipeline.page.alarm_lines import AlarmLine
+from pipeline.page.archive import Archive
+from pipeline.page.board import LiveBoard
+from pipeline.page.fleet import Fleet, Sightings, Stored, Tile, compose
+from pipeline.page.history import History, make_history
+from pipeline.sites import SiteTable
+
+TICK_S = 0.25  # the hop: nothing changes faster
+STORE_S = 1.0  # the store's checkpoint: nothing in it changes faster
+WINDOW_NS = 300_000_000_000  # a gun's last minutes: five. Engineering choice, ten spots of 30 s
+PAST_MAX = 20  # past alarms listed with a gun
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a gun says it is."""
+
+    model: str | None = None
+    serial: str | None = None
+    firmware: str | None = None
+    head: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GunDetails:
+    """One message to the browsers that look at one gun."""
+
+    now_ms: int
+    error: str | None
+    gun: Tile
+    identity: Identity
+    alarms: tuple[AlarmLine, ...]
+    past: tuple[AlarmLine, ...]
+    has_values: bool
+
+
+class Viewer(Protocol):
+    """A browser with the fleet page open, or with a gun's."""
+
+    @property
+    def connected(self) -> bool: ...
+
+    def show(self, message: str) -> None:
+        """The newest message, JSON of Fleet or GunDetails; it replaces the last one."""
+
+
+class GunViewer(Viewer, Protocol):
+    gun: DeviceId
+
+    def draw(self, changes: charts.Options) -> None:
+        """Bring the charts up to date."""
+
+
+class Watch:
+    """What the pages show, and to whom. Belongs to one event loop."""
+
+    def __init__(
+        self,
+        board: LiveBoard,
+        archive: Archive,
+        sites: SiteTable,
+        clock_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._board = board
+        self._archive = archive
+        self._sites = sites
+        self._clock_ns = clock_ns
+        self._sightings = Sightings()
+        self._stored = Stored()
+        self._read_at_s: float | None = None
+        self._histories: dict[DeviceId, History] = {}
+        self._past: dict[DeviceId, tuple[AlarmLine, ...]] = {}
+        self.fleet_viewers: set[Viewer] = set()
+        self.gun_viewers: set[GunViewer] = set()
+
+    async def run(self) -> None:
+        """Tick until cancelled."""
+        due_s = time.monotonic()
+        while True:
+            await self._tick()
+            due_s = max(due_s + TICK_S, time.monotonic())  # a late tick is not made up for
+            await asyncio.sleep(due_s - time.monotonic())
+
+    async def fleet_message(self) -> str:
+        """The fleet as it is now, for a page that opens."""
+        await self._read_store()
+        return _encode(self._compose())
+
+    async def gun(self, gun: DeviceId) -> tuple[str, charts.Options] | None:
+        """A gun's message and charts, for a page that opens; None where it was never seen."""
+        await self._read_store()
+        if _tile_of(gun, self._compose()) is None:
+            return None
+        await self._read_history(gun)
+        message = self._gun_message(gun, self._compose())
+        return (message, charts.options(self._histories[gun])) if message is not None else None
+
+    async def _tick(self) -> None:
+        fleet_viewers = [viewer for viewer in self.fleet_viewers if viewer.connected]
+        gun_viewers = [viewer for viewer in self.gun_viewers if viewer.connected]
+        if not fleet_viewers and not gun_viewers:
+            self._histories.clear()
+            self._past.clear()
+            return
+        was_read = await self._read_store()
+        if was_read:
+            await self._draw(gun_viewers)
+        fleet = self._compose()
+        if fleet_viewers:
+            message = _encode(fleet)
+            for viewer in fleet_viewers:
+                viewer.show(message)
+        messages = {gun: self._gun_message(gun, fleet) for gun in {v.gun for v in gun_viewers}}
+        for gun_viewer in gun_viewers:
+            if (details := messages[gun_viewer.gun]) is not None:
+                gun_viewer.show(details)
+
+    async def _draw(self, viewers: list[GunViewer]) -> None:
+        guns = {viewer.gun for viewer in viewers}
+        for gun in self._histories.keys() - guns:
+            del self._histories[gun]
+            self._past.pop(gun, None)
+        for gun in guns:
+            await self._read_history(gun)
+        changes = {gun: charts.changes(self._histories[gun]) for gun in guns}
+        for viewer in viewers:
+            viewer.draw(changes[viewer.gun])
+
+    async def _read_store(self) -> bool:
+        """Read the store if that is due; whether it was."""
+        now_s = time.monotonic()
+        if self._read_at_s is not None and now_s - self._read_at_s < STORE_S:
+            return False
+        self._read_at_s = now_s
+        stored = await self._archive.fleet()
+        # What was read before a fault still stands as far as anybody knows, and grows old visibly.
+        self._stored = replace(self._stored, error=stored.error) if stored.error else stored
+        return True
+
+    async def _read_history(self, gun: DeviceId) -> None:
+        """A gun's last minutes up to its newest stored second."""
+        seconds = (v.latest for v in self._stored.guns if v.id == gun and v.latest is not None)
+        newest = next(seconds, None)
+        to_ns = newest.last.t_ns if newest is not None else self._clock_ns()
+        from_ns = to_ns - WINDOW_NS
+        rows = await self._archive.seconds(gun, from_ns, to_ns + 1)
+        transitions = await self._archive.transitions(gun, from_ns)
+        own = self._alarms_of(gun)
+        self._histories[gun] = make_history(rows, transitions, own, self._sites, from_ns, to_ns)
+        gun_now_ns = self._sightings.gun_now_ns(gun, self._clock_ns())
+        past = alarm_lines.cleared([transition.alarm for transition in transitions], own)
+        self._past[gun] = tuple(alarm_lines.to_line(a, gun_now_ns) for a in past[:PAST_MAX])
+
+    def _alarms_of(self, gun: DeviceId) -> list[Alarm]:
+        standing = alarm_lines.standing(self._stored.alarms, self._board)
+        return [alarm for alarm in standing if alarm.id == gun]
+
+    def _compose(self) -> Fleet:
+        now_ns = self._clock_ns()
+        return compose(self._stored, self._board, self._sites, self._sightings, now_ns)
+
+    def _gun_message(self, gun: DeviceId, fleet: Fleet) -> str | None:
+        tile = _tile_of(gun, fleet)
+        if tile is None:
+            return None
+        history = self._histories.get(gun)
+        gun_now_ns = self._sightings.gun_now_ns(gun, self._clock_ns())
+        details = GunDetails(
+            now_ms=fleet.now_ms,
+            error=fleet.error,
+            gun=tile,
+            identity=self._identity(gun),
+            alarms=tuple(alarm_lines.to_line(a, gun_now_ns) for a in self._alarms_of(gun)),
+            past=self._past.get(gun, ()),
+            has_values=history is not None and bool(history.rows),
+        )
+        return _encode(details)
+
+    def _identity(self, gun: DeviceId) -> Identity:
+        stored = (view.status for view in self._stored.guns if view.id == gun)
+        status = self._board.statuses.get(gun) or next(stored, None)
+        if status is None:
+            return Identity()
+        return Identity(status.model, status.serial, status.firmware, status.head)
+
+
+def _tile_of(gun: DeviceId, fleet: Fleet) -> Tile | None:
+    return next((tile for tile in fleet.guns if (tile.clinic, tile.device) == gun), None)
+
+
+def _encode(message: Fleet | GunDetails) -> str:
+    return orjson.dumps(message).decode()
