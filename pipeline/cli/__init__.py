@@ -1,0 +1,58 @@
+"""`myoguard`: the composition root, one module a noun. The only part that may import `devices`.
+
+Commands import what they need when they run, so that `--help` and a wrong option cost a tenth of a
+second. What a user can put right ends as a sentence on stderr and exit code 1; a traceback is a
+fault of ours.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Callable
+
+import typer
+
+from pipeline.cli import bench, compiling, demo, doctor, fleet, recordings, terminal, watch
+
+
+def _paragraphs(command: Callable[..., None]) -> str:
+    """A command's docstring with each paragraph on one line, for the terminal to wrap."""
+    return re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.getdoc(command) or "")
+
+
+app = typer.Typer(
+    name="myoguard",
+    help="Real-time safety monitoring for fleets of instrumented massage guns."
+    "\n\nNot a medical device. Begin with [b]myoguard demo[/b].",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (
+    demo.demo,
+    watch.run,
+    watch.check_config,
+    doctor.doctor,
+    fleet.simulate,
+    recordings.record,
+    recordings.replay,
+    bench.calibrate,
+    bench.evaluate,
+):
+    app.command(help=_paragraphs(command))(command)
+
+
+def main() -> None:
+    """The entry point."""
+    compiling.have_cache()
+    try:
+        app()
+    except Exception as error:
+        if not terminal.is_sentence(error):
+            raise
+        terminal.complain(error)
+        sys.exit(1)

@@ -1,0 +1,62 @@
+"""`run` and `check-config`: the pipeline as a clinic has it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli import compiling, terminal
+
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="TOML; MYOGUARD_… variables win over it."),
+]
+
+
+def run(config: ConfigFile = None) -> None:
+    """Watch the guns on a broker until Ctrl-C or SIGTERM.
+
+    What has been received is stored before it is acknowledged, so it can be killed and started
+    again at any time. Events go to stderr. Docs: docs/configuration.md.
+
+    Example: myoguard run --config /etc/myoguard.toml
+    """
+    from pipeline.config import load  # noqa: PLC0415
+
+    settings = load(config)
+    terminal.log_to_stderr()
+    compiling.compile_kernels()
+
+    import asyncio  # noqa: PLC0415
+
+    from pipeline.app import Pipeline  # noqa: PLC0415
+    from pipeline.cli.gun_models import known_guns  # noqa: PLC0415
+
+    async def watch() -> None:
+        await Pipeline(settings, known_guns(settings)).run(terminal.stop_on_signals())
+
+    asyncio.run(watch())
+
+
+def check_config(
+    config: Annotated[Path, typer.Argument(metavar="FILE", help="The TOML file to check.")],
+) -> None:
+    """Say everything that is wrong with a configuration: key, value, remedy.
+
+    The environment counts as it would for `run`. Exit code 1 if there is a fault.
+
+    Example: myoguard check-config myoguard.toml
+    """
+    from pipeline.config import load  # noqa: PLC0415
+
+    settings = load(config)
+    from pipeline.cli.gun_models import known_guns  # noqa: PLC0415
+
+    guns = known_guns(settings)
+    units = len(guns.calibrations)
+    terminal.out().print(
+        f"{config} is good: broker {settings.broker.url}, {len(guns.models)} gun models, "
+        f"{units} calibrated unit{'s' * (units != 1)}, version {settings.config_version}"
+    )
