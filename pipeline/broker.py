@@ -58,12 +58,15 @@ class EmbeddedBroker:
         nats_port: int = 0,
         ack_wait_s: float = ACK_WAIT_S,
         ack_pending_max: int = ACK_PENDING_MAX,
+        fresh: bool = False,
     ) -> None:
+        """`fresh`: it begins empty, whatever is in `directory`."""
         self._directory = directory.absolute()
         self._mqtt_port = mqtt_port
         self._nats_port = nats_port
         self._ack_wait_s = ack_wait_s
         self._ack_pending_max = ack_pending_max
+        self._fresh = fresh
         self._process: Process | None = None
         self._supervisor: asyncio.Task[None] | None = None
         self.restarts = 0
@@ -102,6 +105,8 @@ class EmbeddedBroker:
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
             _stop_predecessor(self._pid_file, self._config_file)
+            if self._fresh and self._store_directory.exists():
+                shutil.rmtree(self._store_directory)
             self._mqtt_port = _claim_port(self._mqtt_port)
             self._nats_port = _claim_port(self._nats_port)
             self._config_file.write_text(self._config(), encoding="utf-8")
@@ -119,7 +124,7 @@ class EmbeddedBroker:
                 "server_name": "myoguard",  # MQTT over JetStream must have a name
                 "listen": f"{HOST}:{self._nats_port}",
                 "jetstream": {
-                    "store_dir": str(self._directory / "jetstream"),
+                    "store_dir": str(self._store_directory),
                     "max_memory_store": MEMORY_BYTES_MAX,
                     "max_file_store": STORE_BYTES_MAX,
                     "sync_interval": "1s",  # a power cut costs a second; the default costs minutes
@@ -136,6 +141,10 @@ class EmbeddedBroker:
             },
             indent=2,
         )
+
+    @property
+    def _store_directory(self) -> Path:
+        return self._directory / "jetstream"
 
     @property
     def _config_file(self) -> Path:

@@ -107,10 +107,16 @@ class MqttSource:
         credentials: Credentials = ANONYMOUS,
         protocol: MqttProtocol = MqttProtocol.V311,
         filters: Sequence[str] = PIPELINE_FILTERS,
+        persistent: bool = True,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
+        """Not `persistent`: the broker keeps nothing for us while we are away."""
         endpoint = parse_endpoint(
-            url, client_id=client_id, credentials=credentials, protocol=protocol
+            url,
+            client_id=client_id,
+            credentials=credentials,
+            protocol=protocol,
+            persistent=persistent,
         )
         self.qos0_dropped = 0
         self._filters = filters
