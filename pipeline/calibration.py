@@ -269,7 +269,7 @@ def _surface(a: Floats, f_hz: Floats, y: Floats) -> tuple[Floats, Floats]:
     """Weights of the ridge regression of y, and what they leave."""
     terms = _terms(a, f_hz)
     ridge = RIDGE * a.size * np.diag([0.0, 1.0, 1.0, 1.0, 1.0, 1.0])
-    weights = np.linalg.solve(terms.T @ terms + ridge, terms.T @ y)
+    weights: Floats = np.linalg.solve(terms.T @ terms + ridge, terms.T @ y).astype(np.float64)
     return weights, np.asarray(y - terms @ weights, np.float64)
 
 

@@ -266,7 +266,7 @@ def _quality(c: Record, row: Record) -> int:
         return BAD
     if row.set_hz > 0.0 and row.stuck != 0:
         return BAD
-    if row.present < 0.95 or row.clipped > 0.0 or c.motor == STALLED:
+    if row.present < 0.95 or row.clipped > 0.0:
         return DEGRADED
     return GOOD
 
@@ -319,7 +319,7 @@ def _step(c: Record, unit: Record, row: Record, model: NDArray[np.float64], qual
         settled_air = c.hops_at_speed > STARTING_HOPS + 2 and shape < SHAPE_AIR
         if settled_air or unit.calibrated == 0:
             _relearn(c, unit, row, a1, i0)
-    if c.contact == 1 and c.motor == STARTING:  # the wave is between two speeds: hold
+    if c.contact == 1 and c.motor != RUNNING:  # between two speeds, or standing still: hold
         last = FORCE_HOPS - 1
         push_force(c, c.force[last], HOLD_GROWTH * c.force_var[last])
         c.warm = 0
@@ -336,7 +336,8 @@ def _fill(c: Record, row: Record, quality: int, out: Record) -> None:
     out.slot, out.frame, out.t_ns = row.slot, row.frame, row.t_ns
     out.motor, out.contact, out.quality = c.motor, c.contact, quality
     out.clipped, out.stuck = int(row.clipped > 0.0), int(row.stuck != 0)
-    out.percussion_hz = row.f_hz if row.set_hz > 0.0 else 0.0
+    turning = c.motor == STARTING or c.motor == RUNNING
+    out.percussion_hz = row.f_hz if turning else 0.0
     total = variance = 0.0
     for j in range(FORCE_HOPS):
         total += c.force[j]
@@ -389,5 +390,7 @@ def interpret(
             if row.clipped == 0.0:  # a clipped wave has a false mean
                 _update_tilt(c, row)
             _step(c, units[row.slot], row, model, quality)
+            if c.motor == STALLED:
+                quality = BAD  # a crank that stands still says nothing of the tissue
         _update_dwell(c)
         _fill(c, row, quality, out[j])
