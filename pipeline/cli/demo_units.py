@@ -25,8 +25,6 @@ from pipeline.features import Calibration
 from pipeline.model import DeviceId
 
 DIGEST_DIGITS: Final = 12
-KEPT_MAX: Final = 4  # digests: a few branches or seeds of one developer
-_CODE: Final = ("*.py", "*.toml")
 
 
 def calibrated_units(
@@ -71,9 +69,9 @@ def _at_the_bench(player: Player, seed: int) -> Calibration:
 
 
 def _code_digest() -> str:
+    """Of the simulator, and of all in `pipeline` that is no package: force is found in modules."""
+    inner, simulator = (Path(each.__file__ or "").parent for each in (pipeline, devices))
     digest = hashlib.sha256()
-    for package in (pipeline, devices):
-        root = Path(package.__file__ or "").parent
-        for path in sorted(each for kind in _CODE for each in root.rglob(kind)):
-            digest.update(path.read_bytes())
+    for path in sorted([*inner.glob("*.py"), *simulator.rglob("*.py"), *simulator.rglob("*.toml")]):
+        digest.update(path.read_bytes())
     return digest.hexdigest()[:DIGEST_DIGITS]
