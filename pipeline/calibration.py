@@ -71,12 +71,13 @@ def fit(
     offset_s, drift = align(hops, load_t_ns, load_n)
     t_s = (load_t_ns - load_t_ns[0]) / 1e9 * (1.0 + drift) + offset_s + load_t_ns[0] / 1e9
     load = _Load(t_s, load_n)
+    _check_clipping(hops, load)
     free = _free_run(hops, load, stroke_m)
     meaning, keep, truth = _loaded(hops, load, free)
     free = replace(free, amps_per_work=_amps_per_work(meaning[keep]))
     meaning, keep, truth = _loaded(hops, load, free)
     raw, f_hz = meaning["raw_n"][keep], meaning["percussion_hz"][keep]
-    _check_loaded(hops[keep], truth[keep])
+    _check_loaded(truth[keep])
     fitted, calibration = _correct(free, raw, f_hz, truth[keep])
     calibration = _by_current(calibration, meaning[keep], truth[keep])
     meaning, keep, truth = _loaded(hops, load, calibration)
@@ -222,16 +223,20 @@ def _amps_per_work(meaning: NDArray[Any]) -> float:
     return float(np.median(meaning["amps_per_work"]))
 
 
-def _check_loaded(hops: NDArray[Any], load_n: Floats) -> None:
+def _check_clipping(hops: NDArray[Any], load: _Load) -> None:
+    loaded = load.mean(hops["t_ns"] / 1e9, 0.5) > LOADED_N
+    if np.mean(hops["clipped"][loaded] > 0) > MOST_CLIPPED:
+        raise CalibrationError(
+            "the accelerometer runs against the end of its scale in over 10 % of the loaded data:"
+            " set a wider range, or use softer pads"
+        )
+
+
+def _check_loaded(load_n: Floats) -> None:
     if load_n.size < LEAST_HOPS:
         raise CalibrationError(
             f"only {load_n.size} quarter seconds of steady load over {LOADED_N:g} N; hold each"
             " step 3 s"
-        )
-    if float((hops["clipped"] > 0).mean()) > MOST_CLIPPED:
-        raise CalibrationError(
-            "the accelerometer runs against the end of its scale in over 10 % of the loaded data:"
-            " set a wider range, or use softer pads"
         )
     levels = np.unique(np.round(load_n / 5.0)).size
     if levels < LEAST_LEVELS:
