@@ -1,0 +1,98 @@
+"""Slow and obvious twins of the kernels: numpy and scipy on whole signals, no state, no recursion.
+
+Written from what the quantities mean, not from how the kernels compute them.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import signal
+
+Floats = NDArray[np.float64]
+Complexes = NDArray[np.complex128]
+
+G_M_S2 = 9.80665
+
+
+class Moments(NamedTuple):
+    mean: float
+    sd: float
+    skewness: float
+    kurtosis: float
+
+
+def hann(n: int) -> Floats:
+    """A Hann window sampled at the middle of each of n samples."""
+    return np.asarray(np.sin(np.pi * (np.arange(n) + 0.5) / n) ** 2)
+
+
+def moments(v: Floats, weights: Floats) -> Moments:
+    """Weighted by the definition: central powers about the weighted mean."""
+    mean = np.average(v, weights=weights)
+    centred = v - mean
+    variance = np.average(centred**2, weights=weights)
+    third, fourth = (np.average(centred**k, weights=weights) for k in (3, 4))
+    return Moments(
+        float(mean),
+        float(np.sqrt(variance)),
+        float(third / variance**1.5),
+        float(fourth / variance**2),
+    )
+
+
+def phase(f_by_hop: Floats, hop_samples: int, rate_hz: float) -> Floats:
+    """θ at each sample of an oscillator that has one frequency a hop and never jumps in phase."""
+    f = np.repeat(f_by_hop, hop_samples)
+    turned = 2.0 * np.pi * np.cumsum(f) / rate_hz
+    return np.concatenate(([0.0], turned[:-1]))
+
+
+def lock_in(v: Floats, theta: Floats, order: float, weights: Floats) -> complex:
+    """One-sided amplitude and phase of v at a multiple of the oscillator."""
+    return complex(2.0 * np.average(v * np.exp(-1j * order * theta), weights=weights))
+
+
+def clipped_share(lsb: NDArray[np.int16]) -> float:
+    """Share of samples in which an accelerometer axis sits at an end of its scale."""
+    at_end = np.isin(lsb[:, :3], (-32768, -32767, 32767)).any(axis=1)
+    return float(at_end.mean())
+
+
+def stuck_channels(lsb: NDArray[np.int16]) -> int:
+    """A bit for each channel that never changes."""
+    return sum(1 << c for c in range(4) if np.unique(lsb[:, c]).size == 1)
+
+
+def wh_zpk() -> tuple[Complexes, Complexes, float]:
+    """Zeros, poles and gain of Wh: equations (1) to (4) of ISO 8041-1:2017."""
+    w1, w2, w4 = 2 * np.pi * 10**0.8, 2 * np.pi * 10**3.1, 100.0
+    pairs = ((w1, 1 / np.sqrt(2)), (w2, 1 / np.sqrt(2)), (w4, 0.64))
+    poles = np.concatenate([np.roots([1.0, w / q, w * w]) for w, q in pairs])
+    return np.array([0.0, 0.0, -w4], np.complex128), poles, float(w2**2 * w4)
+
+
+def wh(f_hz: Floats) -> Complexes:
+    """Wh(f), complex."""
+    zeros, poles, gain = wh_zpk()
+    s = 2j * np.pi * np.asarray(f_hz)[:, None]
+    return np.asarray(gain * np.prod(s - zeros, axis=1) / np.prod(s - poles, axis=1))
+
+
+def weighted(g: Floats, rate_hz: float) -> Floats:
+    """The Wh-weighted acceleration [m/s²] of a whole signal, by its spectrum."""
+    padded = np.concatenate((np.zeros(g.size), g, np.zeros(g.size)))
+    factors = wh(np.asarray(np.fft.rfftfreq(padded.size, 1.0 / rate_hz), np.float64))
+    spectrum = np.asarray(np.fft.rfft(padded), np.complex128) * factors
+    return np.asarray(np.fft.irfft(spectrum, padded.size)[g.size : 2 * g.size] * G_M_S2)
+
+
+def percussion_hz(z: Floats, rate_hz: float, set_hz: float) -> float:
+    """The strongest comb of first and second harmonic within a quarter of the commanded speed."""
+    n = 1 << 17
+    f, power = signal.periodogram(z, rate_hz, window="hann", nfft=n)
+    candidates = f[(f > 0.75 * set_hz) & (f < 1.25 * set_hz)]
+    comb = np.interp(candidates, f, power) + np.interp(2.0 * candidates, f, power)
+    return float(candidates[np.argmax(comb)])
