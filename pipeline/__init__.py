@@ -1,1 +1,1 @@
-"""MyoGuard's pipeline: one ordered log of MQTT messages in, records out (see docs/architecture.md)."""
+"""MyoGuard's pipeline: MQTT messages in, in one ordered log, records out (docs/architecture.md)."""

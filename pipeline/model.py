@@ -1,9 +1,9 @@
 """The nouns of MyoGuard: what comes in from MQTT and what goes out as records.
 
-Plain frozen, slotted dataclasses and enums; the innermost layer, so it may import only numpy and the
-standard library. Names carry their units (`_n` newton, `_ns` nanosecond, `_s`, `_hz`, `_g`, `_m_s2`).
-All times are integer nanoseconds since the Unix epoch, UTC. `t_ns` is sample time, read from frames;
-only `received_at_ns` is wall-clock time.
+Plain frozen, slotted dataclasses and enums; the innermost layer, so it may import only numpy and
+the standard library. Names carry their units (`_n` newton, `_ns` nanosecond, `_s`, `_hz`, `_g`,
+`_m_s2`). All times are integer nanoseconds since the Unix epoch, UTC. `t_ns` is sample time, read
+from frames; only `received_at_ns` is wall-clock time.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-UNKNOWN_SITE = "unknown"  # what records say where no session or no site is set (contract, "session")
+UNKNOWN_SITE = "unknown"  # what records say where no session or site is set (contract, "session")
 HOP_NS = 250_000_000  # the step at which features come out (contract, "Quantities")
 
 
@@ -31,14 +31,14 @@ class DeviceId(NamedTuple):
 
 
 class Received(NamedTuple):
-    """One MQTT message as the broker delivered it: the unit of the log that everything is computed from."""
+    """One MQTT message as the broker delivered it: the unit of the log that all is computed from."""
 
     received_at_ns: int
     topic: str
     payload: bytes
 
 
-# ------------------------------------------------------------------------------------------- messages
+# Messages.
 
 
 class FrameFlag(IntFlag):
@@ -157,7 +157,7 @@ class AlarmState(StrEnum):
 
 
 class Quality(StrEnum):
-    """How far a signal can be trusted. BAD never reaches an alarm message: its alarm is `unknown`."""
+    """How far a signal can be trusted. BAD never reaches an alarm message: that is `unknown`."""
 
     GOOD = "good"
     DEGRADED = "degraded"
@@ -166,7 +166,7 @@ class Quality(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """One alarm as it stands after a transition: the retained MQTT message and the stored record alike.
+    """One alarm as it stands after a transition: retained MQTT message and stored record alike.
 
     `alarm_id` is a hash of device, rule, session and the sample time at which the condition began.
     `value`, `peak` and `setpoint` are in `unit`.
@@ -212,7 +212,7 @@ class LiveGun:
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """The newest values of a clinic's guns that are in contact or changed; `guns` is keyed by device."""
+    """Newest values of a clinic's guns that are in contact or changed; `guns` is keyed by device."""
 
     clinic: str
     t_ns: int
@@ -270,7 +270,7 @@ Message: TypeAlias = (
     | Rejected
 )
 
-# -------------------------------------------------------------------------------------------- records
+# Records.
 
 
 class MotorState(StrEnum):
@@ -410,7 +410,7 @@ class DeadLetter:
 Record: TypeAlias = Features | Alarm | SessionSummary | OperatorExposure | DeviceStatus | DeadLetter
 
 
-# ----------------------------------------------------------------- features as the stores keep them
+# Features as the stores keep them.
 
 
 @dataclass(frozen=True, slots=True)
