@@ -1,0 +1,62 @@
+# Everything there is to do here. `make demo` and `make test` set up by themselves.
+# Options go through ARGS: make demo ARGS="--seconds 90"; make test ARGS="-k demo".
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+SUITE := var/suite
+
+.DEFAULT_GOAL := help
+.PHONY: help setup servers demo test check bench evaluate clean
+
+help: ## Say what there is
+	@awk -F ': .*## ' '/^[a-z]+:.* ## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup: $(VENV)/.complete ## Install everything into .venv, exactly as locked
+	@echo "$(BIN)/myoguard is ready"
+
+# A file marks what is complete, so that the second time costs nothing.
+$(VENV)/.complete: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "MyoGuard needs Python 3.11 or newer; name one: make setup PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { echo "Python cannot make a virtual environment; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	$(BIN)/pip install --disable-pip-version-check $(if $(CI),--quiet) --require-hashes -r requirements.lock
+	$(BIN)/pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(VENV)/.complete ## Watch simulated guns on a real broker
+	@$(BIN)/myoguard demo $(ARGS)
+
+# Tests want a second broker and a browser; who may install packages gets those that are missing.
+servers:
+	@missing=; \
+	PATH="$$PATH:/usr/sbin"; \
+	for name in mosquitto chromium; do command -v $$name >/dev/null || missing="$$missing $$name"; done; \
+	test -z "$$missing" && exit 0; \
+	if test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \
+	  apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends $$missing; \
+	else \
+	  echo "The tests need$$missing: apt-get install$$missing" >&2; exit 1; \
+	fi
+
+test: $(VENV)/.complete servers check ## Lint, check types and layers, and run every test
+	@$(BIN)/pytest $(ARGS)
+
+check: $(VENV)/.complete ## Lint, check types and layers
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+bench: $(VENV)/.complete ## Measure what a frame, a hop and a checkpoint cost
+	@$(BIN)/pytest benchmarks --benchmark-only $(ARGS)
+
+evaluate: $(VENV)/.complete ## Score detection on simulated sessions; ARGS=DIR for others
+	@test -n "$(ARGS)" || test -e $(SUITE)/complete || $(BIN)/python -m benchmarks.suite $(SUITE)
+	@$(BIN)/myoguard evaluate $(or $(ARGS),$(SUITE))
+
+clean: ## Remove what was installed, compiled and cached here
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .benchmarks var
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
