@@ -31,7 +31,7 @@ class DeviceId(NamedTuple):
 
 
 class Received(NamedTuple):
-    """One MQTT message as the broker delivered it: the unit of the log that all is computed from."""
+    """One MQTT message as the broker delivered it: the unit of the log that all comes from."""
 
     received_at_ns: int
     topic: str
@@ -212,7 +212,7 @@ class LiveGun:
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """Newest values of a clinic's guns that are in contact or changed; `guns` is keyed by device."""
+    """Newest values of a clinic's guns in contact or changed; `guns` is keyed by device."""
 
     clinic: str
     t_ns: int
