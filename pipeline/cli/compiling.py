@@ -6,7 +6,7 @@ import atexit
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -17,13 +17,13 @@ CACHE_VARIABLE: Final = "NUMBA_CACHE_DIR"
 TEMPORARY_PREFIX: Final = "myoguard-numba-"
 
 
-def have_cache() -> None:
+def have_cache(places: Iterable[Path] | None = None) -> None:
     """Give numba a temporary directory where it would find none to write to, and fail.
 
-    A new one each time: what is compiled is code, and a name that others can guess would let them
-    have theirs run.
+    `places` is where it looks, if not the usual. The directory is a new one each time: what is
+    compiled is code, and a name that others can guess would let them have theirs run.
     """
-    if not os.environ.get(CACHE_VARIABLE) and not any(map(_can_write, _usual_places())):
+    if not os.environ.get(CACHE_VARIABLE) and not any(map(_can_write, places or _usual_places())):
         directory = tempfile.mkdtemp(prefix=TEMPORARY_PREFIX)
         atexit.register(shutil.rmtree, directory, ignore_errors=True)
         os.environ[CACHE_VARIABLE] = directory
