@@ -61,8 +61,10 @@ SIGNAL = np.dtype(
         ("b", "f8", N_SUMS),
         ("a", "f8", N_SUMS),
         ("previous_a", "f8", N_SUMS),
-        # z·exp(−iθ) and z·exp(−2iθ), two numbers each, by block of the previous and the running hop
-        ("blocks", "f8", (2, N_BLOCKS, 4)),
+        # z·exp(−iθ) and z·exp(−2iθ), two numbers each, by block of the previous and running hop,
+        # in least significant bits: the g of any scale would not fit
+        ("blocks", "f4", (2, N_BLOCKS, 4)),
+        ("g_per_lsb", "f8"),
         ("last_z1", "f8", 2),  # the previous window's phasors
         ("last_i1", "f8", 2),
         ("z_max", "f8"),
@@ -246,6 +248,7 @@ def _accumulate(
     turn_re, turn_im = math.cos(math.pi / n), math.sin(math.pi / n)
     w_re, w_im = s.window_re, s.window_im
     z_max, z_min = s.z_max, s.z_min
+    s.g_per_lsb, lsb_per_g = g_per_lsb, 1.0 / g_per_lsb
     for k in range(samples.shape[0]):
         x, y = samples[k, 0] * g_per_lsb, samples[k, 1] * g_per_lsb
         z, i = samples[k, 2] * g_per_lsb, samples[k, 3] * a_per_lsb
@@ -256,8 +259,8 @@ def _accumulate(
             s.a[j] += w * v[j]
         block = ((s.hop_position + k) * N_BLOCKS) // n
         for j in range(2):
-            s.blocks[1, block, j] += v[_ZC + 2 + j]
-            s.blocks[1, block, 2 + j] += v[_ZC + 6 + j]
+            s.blocks[1, block, j] += v[_ZC + 2 + j] * lsb_per_g
+            s.blocks[1, block, 2 + j] += v[_ZC + 6 + j] * lsb_per_g
         z_max, z_min = max(z_max, z), min(z_min, z)
         _watch_sensor(s, samples, k)
         _weigh(s, x, y, z)

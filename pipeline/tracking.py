@@ -13,11 +13,14 @@ from __future__ import annotations
 import math
 from typing import Any, TypeAlias
 
+import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 Record: TypeAlias = Any  # one element of a structured array, as in pipeline.kernels
 
-N_BLOCKS = 24  # a hop: 96 a second, wide enough for a quarter of 60 Hz and of its double
+# In a hop: 192 a second, at which gravity, at −2f after multiplication, is no alias of 2f.
+N_BLOCKS = 48
 # Windows until phase can be followed: one of mixed frequencies, a clean one, one to compare.
 MEASURED = 3
 SETTLED = 4  # one more, to be sure
@@ -26,7 +29,7 @@ FOUND_SHARE = 0.2  # of z's variance at f and 2f: less is noise, or a motor that
 FOUND_GAIN = 2.0  # engineering choice: twice the power elsewhere is a jump, less is scatter
 JUMP_HZ = 2.0  # half of the window's main lobe, and what phase can follow
 REACH = 0.25  # of the commanded speed; engineering choice: guns sag or jump by under 20 %
-SEARCH_STEPS = 64  # over twice the reach: at 60 Hz half a hertz, a quarter of the main lobe at 2f
+SEARCH_STEPS = 32  # over twice the reach: at 60 Hz one hertz, half of the main lobe at 2f
 # By how much of a hop one half of the window lies beside its centre, times the half's share of the
 # weight: the integral of t·cos²(πt/2) over a hop.
 HALF_LEVER = 0.25 - 1.0 / math.pi**2
@@ -89,45 +92,59 @@ def _find(s: Record, variance: float) -> float:
     """
     if s.settled == 0 and s.has_previous:
         return 0.0
+    y = np.zeros((2 * N_BLOCKS, 4))
+    _lay_out(s, y)
     low, step = (1.0 - REACH) * s.set_hz, 2.0 * REACH * s.set_hz / SEARCH_STEPS
     best, power = 0, 0.0
     for k in range(1, SEARCH_STEPS):
-        here = comb_power(s, low + k * step)
+        here = _comb_power(s, y, low + k * step)
         if here > power:
             best, power = k, here
     at = low + best * step
-    before, after = comb_power(s, at - step), comb_power(s, at + step)
+    before, after = _comb_power(s, y, at - step), _comb_power(s, y, at + step)
     bend = before - 2.0 * power + after
     if max(before, after) > power or bend >= 0.0 or power < FOUND_SHARE * variance:
         return 0.0  # the skirt of something out of reach, or noise
     at += 0.5 * step * (before - after) / bend
     is_near = s.settled < MEASURED and abs(at - s.f_hz) < JUMP_HZ
-    if s.has_previous and not is_near and power < FOUND_GAIN * comb_power(s, s.f_hz):
+    if s.has_previous and not is_near and power < FOUND_GAIN * _comb_power(s, y, s.f_hz):
         return 0.0
     return float(at)
 
 
 @njit(cache=True, nogil=True)
-def comb_power(s: Record, f_hz: float) -> float:
-    """Mean square of z [g²] at f and 2f in the last two hops' blocks, through a Hann window."""
-    hops = 2 if s.has_previous else 1
-    total = 0.0
-    for order in range(1, 3):
-        re = im = 0.0
-        for hop in range(2 - hops, 2):
-            detuned = order * (f_hz - (s.last_f_hz if hop == 0 else s.f_hz))
-            step = 2.0 * math.pi * detuned * s.hop_samples / (s.rate_hz * N_BLOCKS)
-            start = step * (0.5 - N_BLOCKS if hop == 0 else 0.5)  # from the boundary of the hops
-            c, d = math.cos(start), -math.sin(start)
-            turn_c, turn_d = math.cos(step), -math.sin(step)
-            for b in range(N_BLOCKS):
-                at = b + 0.5 + N_BLOCKS * (hop + hops - 2)
-                w = math.sin(math.pi * at / (hops * N_BLOCKS)) ** 2
-                x, y = s.blocks[hop, b, 2 * order - 2], s.blocks[hop, b, 2 * order - 1]
-                re += w * (x * c - y * d)
-                im += w * (x * d + y * c)
-                c, d = c * turn_c - d * turn_d, c * turn_d + d * turn_c
-        # the weights sum to half of the samples, and an amplitude is twice the mean
-        amplitude_squared = 16.0 * (re * re + im * im) / (hops * s.hop_samples) ** 2
-        total += 0.5 * amplitude_squared
-    return total
+def _lay_out(s: Record, y: NDArray[np.float64]) -> None:
+    """The blocks of the last two hops under a Hann window, as if all had been multiplied at f_hz.
+
+    y: (2 · N_BLOCKS, 4), zero; by time. Where there is one hop only, the window is over that.
+    """
+    first = 0 if s.has_previous else N_BLOCKS
+    width = 2 * N_BLOCKS - first
+    # an amplitude is twice the mean, and the window's mean is a half
+    scale = 4.0 * s.g_per_lsb * N_BLOCKS / (width * s.hop_samples)
+    detuned = 2.0 * math.pi * (s.last_f_hz - s.f_hz) * s.hop_samples / (s.rate_hz * N_BLOCKS)
+    for at in range(first, 2 * N_BLOCKS):
+        w = scale * math.sin(math.pi * (at - first + 0.5) / width) ** 2
+        hop, b = at // N_BLOCKS, at % N_BLOCKS
+        angle = detuned * (b + 0.5 - N_BLOCKS) if hop == 0 else 0.0  # from the end of that hop
+        for k in range(2):
+            c, d = w * math.cos((k + 1) * angle), w * math.sin((k + 1) * angle)
+            re, im = s.blocks[hop, b, 2 * k], s.blocks[hop, b, 2 * k + 1]
+            y[at, 2 * k], y[at, 2 * k + 1] = re * c - im * d, re * d + im * c
+
+
+@njit(cache=True, nogil=True)
+def _comb_power(s: Record, y: NDArray[np.float64], f_hz: float) -> float:
+    """Mean square of z [g²] at f and 2f."""
+    step = 2.0 * math.pi * (f_hz - s.f_hz) * s.hop_samples / (s.rate_hz * N_BLOCKS)
+    turn_c, turn_d = math.cos(step), -math.sin(step)
+    c, d = 1.0, 0.0
+    re1 = im1 = re2 = im2 = 0.0
+    for b in range(2 * N_BLOCKS):
+        re1 += y[b, 0] * c - y[b, 1] * d
+        im1 += y[b, 0] * d + y[b, 1] * c
+        c2, d2 = c * c - d * d, 2.0 * c * d
+        re2 += y[b, 2] * c2 - y[b, 3] * d2
+        im2 += y[b, 2] * d2 + y[b, 3] * c2
+        c, d = c * turn_c - d * turn_d, c * turn_d + d * turn_c
+    return 0.5 * (re1 * re1 + im1 * im1 + re2 * re2 + im2 * im2)

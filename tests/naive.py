@@ -74,11 +74,15 @@ def wh_zpk() -> tuple[Complexes, Complexes, float]:
     return np.array([0.0, 0.0, -w4], np.complex128), poles, float(w2**2 * w4)
 
 
+def response(zeros: Complexes, poles: Complexes, gain: float, s: Complexes) -> Complexes:
+    """A transfer function at the points s."""
+    above, below = (np.prod(s[:, None] - roots, axis=1) for roots in (zeros, poles))
+    return np.asarray(gain * above / below)
+
+
 def wh(f_hz: Floats) -> Complexes:
     """Wh(f), complex."""
-    zeros, poles, gain = wh_zpk()
-    s = 2j * np.pi * np.asarray(f_hz)[:, None]
-    return np.asarray(gain * np.prod(s - zeros, axis=1) / np.prod(s - poles, axis=1))
+    return response(*wh_zpk(), np.asarray(2j * np.pi * f_hz, np.complex128))
 
 
 def weighted(g: Floats, rate_hz: float) -> Floats:

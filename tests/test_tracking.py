@@ -1,0 +1,164 @@
+"""The percussion frequency within 0.2 Hz, a stated number of hops after whatever happened to it.
+
+A hop's frequency is that of a window centred at the hop's beginning; where it moves, the estimate
+is half a hop behind that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import naive
+import numpy as np
+import pytest
+import signals
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from pipeline import kernels, tracking
+
+WITHIN_HZ = 0.2  # contract, detection.md, "How good it must be"
+FOUND_HOPS = 3  # the hop of the jump, one whose window holds half of it, one clean
+SHAPES: Mapping[str, Mapping[float, complex]] = {
+    "air": signals.AIR,
+    "contact": signals.CONTACT,
+    "bouncing": signals.BOUNCING,
+    "second harmonic": signals.SECOND_HARMONIC,
+}
+HOP_S = kernels.HOP_S
+
+
+def tracked(
+    f_hz: naive.Floats,
+    rate_hz: float,
+    set_hz: float | naive.Floats,
+    orders: Mapping[float, complex] = signals.AIR,
+    noise_g: float = 0.02,
+    seed: int = 0,
+) -> NDArray[np.void]:
+    lsb = signals.percussion(f_hz, rate_hz, orders, noise_g=noise_g, seed=seed)
+    frames = signals.cut(lsb, [round(0.1 * rate_hz)], rate_hz, set_hz)
+    return signals.run_kernel(signals.fresh(), frames)
+
+
+def stepped(before: float, after: float, at_s: float, rate_hz: float, for_s: float) -> naive.Floats:
+    t = np.arange(round(for_s * rate_hz)) / rate_hz
+    return np.asarray(np.where(t < at_s, before, after))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("off", [-0.15, -0.04, 0.0, 0.003, 0.1, 0.15])
+@pytest.mark.parametrize("rate_hz", [800.0, 1600.0, 6400.0])
+def test_a_gun_off_its_commanded_speed_is_found_at_once(
+    rate_hz: float, off: float, shape: str
+) -> None:
+    f_hz = 40.0 * (1.0 + off)
+    rows = tracked(signals.steady(f_hz, rate_hz, 3.0), rate_hz, 40.0, SHAPES[shape])
+    assert np.abs(rows["f_hz"][FOUND_HOPS - 1 :] - f_hz).max() < WITHIN_HZ
+    assert rows["settled"].tolist()[FOUND_HOPS:] >= list(range(2, 2 + len(rows) - FOUND_HOPS))
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    set_hz=st.floats(20.0, 60.0),
+    jump=st.floats(-0.15, 0.15),
+    at_s=st.floats(2.0, 2.25),
+    shape=st.sampled_from(sorted(SHAPES)),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_an_unannounced_jump_is_followed(
+    set_hz: float, jump: float, at_s: float, shape: str, seed: int
+) -> None:
+    after = set_hz * (1.0 + jump)
+    f_hz = stepped(set_hz, after, at_s, 1600.0, 5.0)
+    rows = tracked(f_hz, 1600.0, set_hz, SHAPES[shape], noise_g=0.1, seed=seed)
+    jumped_in = int(at_s / HOP_S)
+    assert np.abs(rows["f_hz"][2:jumped_in] - set_hz).max() < WITHIN_HZ
+    assert np.abs(rows["f_hz"][jumped_in + FOUND_HOPS :] - after).max() < WITHIN_HZ
+
+
+@pytest.mark.parametrize("start_hz", [29.0, 55.0])
+def test_a_commanded_step_is_not_looked_for_where_it_came_from(start_hz: float) -> None:
+    """The motor takes 0.3 s from one speed to the other; its true speed is 3 % low throughout."""
+    rate_hz = 1600.0
+    t = np.arange(round(5.0 * rate_hz)) / rate_hz
+    set_hz = np.where(t < 2.0, start_hz, 40.0)
+    f_hz = 0.97 * np.interp(t, [2.0, 2.3], [start_hz, 40.0])
+    rows = tracked(f_hz, rate_hz, set_hz)
+    after = rows[8:]
+    assert np.abs(after["f_hz"][FOUND_HOPS:] - 0.97 * 40.0).max() < WITHIN_HZ
+    assert after["settled"].tolist() == list(range(len(after)))
+
+
+def test_sag_under_load_is_followed_half_a_hop_late() -> None:
+    rate_hz, slope_hz_s = 1600.0, 1.5
+    t = np.arange(round(6.0 * rate_hz)) / rate_hz
+    f_hz = 40.0 - slope_hz_s * np.clip(t - 2.0, 0.0, 3.0)
+    rows = tracked(f_hz, rate_hz, 40.0, signals.CONTACT)
+    ends_s = (rows["t_ns"] - signals.T0_NS) / 1e9
+    centre_hz = np.interp(ends_s - HOP_S, t, f_hz)
+    assert np.abs(rows["f_hz"] - centre_hz)[2:].max() < slope_hz_s * HOP_S / 2.0 + 0.02
+    assert rows["settled"][-1] == len(rows) - 1
+
+
+def test_a_small_step_leaves_no_ringing() -> None:
+    rows = tracked(stepped(40.0, 41.7, 2.1, 1600.0, 5.0), 1600.0, 40.0)
+    assert np.abs(rows["f_hz"][12:] - 41.7).max() < 0.02
+
+
+def test_noise_as_strong_as_the_percussion_is_no_jump() -> None:
+    rows = tracked(
+        signals.steady(41.0, 1600.0, 60.0), 1600.0, 40.0, {1.0: 2.0}, noise_g=1.4, seed=8
+    )
+    assert np.abs(rows["f_hz"][FOUND_HOPS:] - 41.0).max() < WITHIN_HZ
+    assert rows["settled"][-1] == len(rows) - 1
+
+
+@pytest.mark.parametrize("noise_g", [0.002, 1.0])
+def test_a_motor_that_stands_still_settles(noise_g: float) -> None:
+    """Nothing to follow is no jump: else a stalled motor would seem to be starting for ever."""
+    f_hz = signals.steady(40.0, 1600.0, 30.0)
+    orders = {1.0: 0.0}
+    rows = tracked(f_hz, 1600.0, 40.0, orders, noise_g)
+    assert rows["settled"][-1] == len(rows) - 1
+    assert np.all(np.abs(rows["f_hz"] - 40.0) <= tracking.REACH * 40.0)
+
+
+def test_harmonics_beyond_the_comb_do_not_unsettle_it() -> None:
+    """Bone: narrow pulses, most of the power in orders 5 to 14, a fifth of it in the first."""
+    orders = {float(k): 1.0 for k in range(2, 15)} | {1.0: 1.7}
+    rows = tracked(signals.steady(36.2, 3200.0, 4.0), 3200.0, 36.0, orders)
+    share = 0.5 * np.sum(np.abs(rows["z_order"][-1]) ** 2) / rows["sd"][-1][2] ** 2
+    assert share < tracking.LOST_SHARE
+    assert np.abs(rows["f_hz"][FOUND_HOPS:] - 36.2).max() < WITHIN_HZ
+    assert rows["settled"][-1] == len(rows) - 1
+
+
+def test_speed_is_remembered_across_commands() -> None:
+    """A gun 5 % fast at one speed is looked for 5 % fast at the next."""
+    t = np.arange(round(6.0 * 1600.0)) / 1600.0
+    set_hz = np.where(t < 3.0, 30.0, 45.0)
+    rows = tracked(1.05 * set_hz, 1600.0, set_hz)
+    assert rows["f_hz"][12] == pytest.approx(1.05 * 45.0, abs=0.05)
+
+
+def test_a_motor_that_is_off_has_no_frequency() -> None:
+    rows = tracked(signals.steady(40.0, 1600.0, 1.0), 1600.0, 0.0, {1.0: 0.0})
+    assert np.all(rows["f_hz"] == 0.0)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    f_hz=st.floats(20.0, 60.0),
+    shape=st.sampled_from(sorted(SHAPES)),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_the_frequency_agrees_with_the_spectrum(f_hz: float, shape: str, seed: int) -> None:
+    rate_hz = 1600.0
+    lsb = signals.percussion(
+        signals.steady(f_hz, rate_hz, 3.0), rate_hz, SHAPES[shape], noise_g=0.2, seed=seed
+    )
+    rows = signals.run_kernel(signals.fresh(), signals.cut(lsb, [400], rate_hz, f_hz / 1.02))
+    peak_hz = naive.percussion_hz(np.asarray(lsb[-3200:, 2], np.float64), rate_hz, f_hz / 1.02)
+    assert rows["f_hz"][-1] == pytest.approx(peak_hz, abs=WITHIN_HZ)
