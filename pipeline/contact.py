@@ -59,7 +59,7 @@ DRAIN_SLOW, DRAIN_FAST = (
 )  # seconds of dwell lost per second off the spot, before and after
 # Gliding 3 cm along a limb turns the gun by about 4-5° (limb radius 4-8 cm, and the wrist follows
 # part of it); tremor averaged over 1 s and a drifting posture stay under it. Engineering choice; on
-# 114 labelled sessions 3.0 missed 6 in a hundred dwells, 4.0 none of them and called one more.
+# 114 labelled sessions 3.0 missed 6 % of the dwells, 4.0 under 2 %, and neither called a false one.
 SPOT_DEG = 4.0
 ANCHOR_S = 15.0  # time constant of the anchor: a creep under 0.2 °/s counts as posture
 CLIPPED_BAD = 0.2  # share of samples at the end of the scale beyond which the waveform is lost
