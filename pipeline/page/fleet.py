@@ -1,15 +1,15 @@
 """The fleet as the page shows it: a tile a gun, worst first; pure, the time is an argument.
 
-May import `alarm_lines`, `board`, `words`, the store's types, `sites`, `rules` and `model`. Each
-value is the newest of store and board. What a gun has not said lately is not known, and is not
-shown as if it were.
+May import `alarm_lines`, `board`, `sightings`, `words`, the store's types, `sites`, `rules` and
+`model`. Each value is the newest of store and board. What a gun has not said lately is not known,
+and is not shown as if it were.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -25,12 +25,11 @@ from pipeline.model import (
 from pipeline.page import alarm_lines, words
 from pipeline.page.alarm_lines import NS_PER_S, AlarmLine, Badge
 from pipeline.page.board import LiveBoard
+from pipeline.page.sightings import Sightings
 from pipeline.rules import SILENCE_S
 from pipeline.sites import Site, SiteTable
 from pipeline.store import GunView
 
-# A gun lifted for a moment keeps its place: tiles that jump cannot be read. Engineering choice.
-CONTACT_HELD_NS = 15 * NS_PER_S
 # A session whose gun has said nothing for this long is not going on. Engineering choice.
 SESSION_HELD_NS = 300 * NS_PER_S
 SILENCE_NS = round(SILENCE_S * NS_PER_S)
@@ -42,6 +41,7 @@ class GunState(StrEnum):
     AIR = "air"  # the motor runs
     RESTING = "resting"  # the motor is off
     SILENT = "silent"  # no values for a while, and the motor ran
+    UNHEARD = "unheard"  # no values ever
     OFFLINE = "offline"
 
 
@@ -106,52 +106,6 @@ class Stored:
     error: str | None = None
 
 
-@dataclass(slots=True)
-class _Sighting:
-    t_ns: int  # the newest sample time
-    seen_at_ns: int  # when that came, by the page's clock
-    contact_at_ns: int | None = None  # by the page's clock
-
-
-class Sightings:
-    """When each gun last said something new.
-
-    Its own clock may be hours off, so silence is measured by the page's clock from the moment the
-    sample time last changed, and the age of an alarm by the gun's clock as it must stand now.
-    """
-
-    def __init__(self) -> None:
-        self._guns: dict[DeviceId, _Sighting] = {}
-
-    def see(self, gun: DeviceId, t_ns: int, contact: bool, now_ns: int) -> None:
-        seen = self._guns.get(gun)
-        if seen is None:  # nothing tells yet how its clock stands: taken to be right
-            seen = self._guns[gun] = _Sighting(t_ns, min(now_ns, t_ns))
-        elif seen.t_ns != t_ns:
-            seen.t_ns, seen.seen_at_ns = t_ns, now_ns
-        if contact:
-            seen.contact_at_ns = seen.seen_at_ns
-
-    def keep_only(self, guns: Iterable[DeviceId]) -> None:
-        wanted = set(guns)
-        self._guns = {gun: seen for gun, seen in self._guns.items() if gun in wanted}
-
-    def silent_ns(self, gun: DeviceId, now_ns: int) -> int:
-        seen = self._guns.get(gun)
-        return max(0, now_ns - seen.seen_at_ns) if seen is not None else 0
-
-    def had_contact(self, gun: DeviceId, now_ns: int) -> bool:
-        seen = self._guns.get(gun)
-        if seen is None or seen.contact_at_ns is None:
-            return False
-        return now_ns - seen.contact_at_ns <= CONTACT_HELD_NS
-
-    def gun_now_ns(self, gun: DeviceId, now_ns: int) -> int:
-        """What the gun's own clock must show now; the page's where the gun was never heard."""
-        seen = self._guns.get(gun)
-        return seen.t_ns + max(0, now_ns - seen.seen_at_ns) if seen is not None else now_ns
-
-
 @dataclass(frozen=True, slots=True)
 class _Newest:
     """The newest values of one gun, from whichever source has them."""
@@ -167,22 +121,41 @@ class _Newest:
     site: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Gun:
+    """All that is known of one gun at one moment; `now_ns` is what its own clock must show."""
+
+    id: DeviceId
+    status: DeviceStatus | None
+    last: Features | None
+    newest: _Newest | None
+    alarms: list[Alarm]
+    silent_ns: int
+    had_contact: bool
+    now_ns: int
+
+    @property
+    def is_offline(self) -> bool:
+        return self.status is not None and not self.status.online
+
+
 def compose(
     stored: Stored, board: LiveBoard, sites: SiteTable, sightings: Sightings, now_ns: int
 ) -> Fleet:
     """Everything the fleet page shows at `now_ns`; takes note in `sightings` of what is new."""
-    views = {view.id: view for view in stored.guns}
-    guns = views.keys() | board.guns.keys() | board.statuses.keys()
     alarms = alarm_lines.standing(stored.alarms, board)
-    by_gun: Mapping[DeviceId, list[Alarm]] = defaultdict(list)
+    by_gun: dict[DeviceId, list[Alarm]] = defaultdict(list)
     for alarm in alarms:
         by_gun[alarm.id].append(alarm)
-    sightings.keep_only(guns)
-    placed = []
-    for gun in guns | by_gun.keys():
-        view = views.get(gun) or GunView(gun, None, None)
-        tile = _tile(view, board, by_gun[gun], sites, sightings, now_ns)
-        placed.append((_place(tile, by_gun[gun], sightings.had_contact(gun, now_ns)), tile))
+    views = {view.id: view for view in stored.guns}
+    known = views.keys() | board.guns.keys() | board.statuses.keys() | by_gun.keys()
+    sightings.keep_only(known)
+    placed: list[tuple[_Place, Tile]] = []
+    for id_ in known:
+        view = views.get(id_) or GunView(id_, None, None)
+        gun = _learn(view, board, by_gun[id_], sightings, now_ns)
+        tile = _tile(gun, sites)
+        placed.append((_place(tile, gun), tile))
     placed.sort(key=lambda pair: pair[0])
     return Fleet(
         now_ms=now_ns // 1_000_000,
@@ -206,17 +179,14 @@ def _first_of_each_clinic(alarms: Iterable[Alarm]) -> Iterator[Alarm]:
 _Place = tuple[int, bool, bool, int, bool, list[tuple[str, int]], str]
 
 
-def _place(tile: Tile, alarms: list[Alarm], had_contact: bool) -> _Place:
+def _place(tile: Tile, gun: _Gun) -> _Place:
     """Worst first: active alarms, use, contact, alarms that are over, online, name."""
-    urgent = max((alarm_lines.attention(alarm) for alarm in alarms), default=0)
-    any_rank = max((alarm_lines.RANK[alarm.priority] for alarm in alarms), default=0)
-    offline = tile.state is GunState.OFFLINE
     return (
-        -urgent,
+        -max((alarm_lines.attention(alarm) for alarm in gun.alarms), default=0),
         not tile.in_use,
-        not had_contact,
-        -any_rank,
-        offline,
+        not gun.had_contact,
+        -max((alarm_lines.RANK[alarm.priority] for alarm in gun.alarms), default=0),
+        tile.state is GunState.OFFLINE,
         _natural(tile.device),
         tile.clinic,
     )
@@ -228,36 +198,35 @@ def _natural(name: str) -> list[tuple[str, int]]:
     return [(letters, int(digits or 0)) for letters, digits in parts]
 
 
-def _tile(
-    view: GunView,
-    board: LiveBoard,
-    alarms: list[Alarm],
-    sites: SiteTable,
-    sightings: Sightings,
-    now_ns: int,
-) -> Tile:
-    gun = view.id
-    status = board.statuses.get(gun) or view.status
+def _learn(
+    view: GunView, board: LiveBoard, alarms: list[Alarm], sightings: Sightings, now_ns: int
+) -> _Gun:
+    id_ = view.id
     last = view.latest.last if view.latest is not None else None
-    newest = _newest(last, board.guns.get(gun))
+    newest = _newest(last, board.guns.get(id_))
     if newest is not None:
-        sightings.see(gun, newest.t_ns, newest.contact, now_ns)
-    silent_ns = sightings.silent_ns(gun, now_ns)
-    state = _state(status, newest, silent_ns)
-    urgent = [alarm for alarm in alarms if alarm_lines.attention(alarm)]
-    in_session = (
-        newest is not None
-        and newest.session_id is not None
-        and state is not GunState.OFFLINE
-        and silent_ns <= SESSION_HELD_NS
+        sightings.see(id_, newest.t_ns, newest.contact, now_ns)
+    return _Gun(
+        id=id_,
+        status=board.statuses.get(id_) or view.status,
+        last=last,
+        newest=newest,
+        alarms=alarms,
+        silent_ns=sightings.silent_ns(id_, now_ns),
+        had_contact=sightings.had_contact(id_, now_ns),
+        now_ns=sightings.gun_now_ns(id_, now_ns),
     )
-    known = state is not GunState.OFFLINE and silent_ns <= SILENCE_NS
-    gun_now_ns = sightings.gun_now_ns(gun, now_ns)
+
+
+def _tile(gun: _Gun, sites: SiteTable) -> Tile:
+    status, last, newest, alarms = gun.status, gun.last, gun.newest, gun.alarms
+    state, in_session = _state(gun), _is_in_session(gun)
+    urgent = [alarm for alarm in alarms if alarm_lines.attention(alarm)]
     return Tile(
-        clinic=gun.clinic,
-        device=gun.device,
+        clinic=gun.id.clinic,
+        device=gun.id.device,
         state=state,
-        silent_s=silent_ns // NS_PER_S,
+        silent_s=gun.silent_ns // NS_PER_S,
         in_use=in_session or state in (GunState.CONTACT, GunState.AIR) or bool(urgent),
         attention=urgent[0].priority if urgent else None,
         operator=_operator(last, newest),
@@ -265,9 +234,9 @@ def _tile(
         in_session=in_session,
         battery_v=last.battery_mv / 1000 if last is not None and last.battery_mv else None,
         calibrated=status.calibrated if status is not None else bool(last and last.calibrated),
-        readings=_readings(newest) if known and newest is not None else None,
+        readings=_readings(gun),
         limits=_limits(sites.limits(newest.site if newest is not None else None)),
-        alarm=alarm_lines.to_badge(alarms[0], gun_now_ns) if alarms else None,
+        alarm=alarm_lines.to_badge(alarms[0], gun.now_ns) if alarms else None,
         alarms_standing=len(alarms),
         alarms_urgent=len(urgent),
     )
@@ -293,16 +262,23 @@ def _of(values: Features | LiveGun, *, running: bool) -> _Newest:
     )
 
 
-def _state(status: DeviceStatus | None, newest: _Newest | None, silent_ns: int) -> GunState:
-    if status is not None and not status.online:
+def _state(gun: _Gun) -> GunState:
+    newest = gun.newest
+    if gun.is_offline:
         return GunState.OFFLINE
     if newest is None:
-        return GunState.RESTING
-    if silent_ns > SILENCE_NS:
+        return GunState.UNHEARD
+    if gun.silent_ns > SILENCE_NS:
         return GunState.SILENT if newest.running else GunState.RESTING
     if newest.contact:
         return GunState.CONTACT
     return GunState.AIR if newest.running else GunState.RESTING
+
+
+def _is_in_session(gun: _Gun) -> bool:
+    if gun.newest is None or gun.is_offline or gun.silent_ns > SESSION_HELD_NS:
+        return False
+    return gun.newest.session_id is not None
 
 
 def _operator(last: Features | None, newest: _Newest | None) -> str | None:
@@ -312,7 +288,10 @@ def _operator(last: Features | None, newest: _Newest | None) -> str | None:
     return last.operator
 
 
-def _readings(newest: _Newest) -> Readings:
+def _readings(gun: _Gun) -> Readings | None:
+    newest = gun.newest
+    if newest is None or gun.is_offline or gun.silent_ns > SILENCE_NS:
+        return None
     stiffness = words.finite(newest.stiffness) if newest.contact else None
     return Readings(
         force_n=words.finite(newest.contact_force_n) if newest.contact else None,

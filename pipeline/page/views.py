@@ -1,6 +1,6 @@
 """The pages as NiceGUI builds them: one custom element each, fed by the Watch.
 
-May import `watch`, `charts`, `wire`'s identifier grammar and NiceGUI. An element is given whole
+May import `watch`, `charts`, `model` and NiceGUI. An element is given whole
 messages as text and draws what differs; nothing here makes an element a gun. What comes in by URL
 is checked here; what comes from the network is drawn as text by Vue, never as HTML.
 """

@@ -19,8 +19,9 @@ from pipeline.page import alarm_lines, charts
 from pipeline.page.alarm_lines import AlarmLine
 from pipeline.page.archive import Archive
 from pipeline.page.board import LiveBoard
-from pipeline.page.fleet import Fleet, Sightings, Stored, Tile, compose
+from pipeline.page.fleet import Fleet, Stored, Tile, compose
 from pipeline.page.history import History, make_history
+from pipeline.page.sightings import Sightings
 from pipeline.sites import SiteTable
 
 TICK_S = 0.25  # the hop: nothing changes faster
@@ -92,12 +93,10 @@ class Watch:
         self.gun_viewers: set[GunViewer] = set()
 
     async def run(self) -> None:
-        """Tick until cancelled."""
-        due_s = time.monotonic()
-        while True:
-            await self._tick()
-            due_s = max(due_s + TICK_S, time.monotonic())  # a late tick is not made up for
-            await asyncio.sleep(due_s - time.monotonic())
+        """Read and show until cancelled. Neither waits for the other: no alarm waits for a disk."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keep_reading(), name="page reads the store")
+            tasks.create_task(self._keep_showing(), name="page shows")
 
     async def fleet_message(self) -> str:
         """The fleet as it is now, for a page that opens."""
@@ -113,47 +112,57 @@ class Watch:
         message = self._gun_message(gun, self._compose())
         return (message, charts.options(self._histories[gun])) if message is not None else None
 
-    async def _tick(self) -> None:
+    async def _keep_reading(self) -> None:
+        while True:
+            viewers = [viewer for viewer in self.gun_viewers if viewer.connected]
+            if viewers or any(viewer.connected for viewer in self.fleet_viewers):
+                await self._read_store()
+                await self._draw(viewers)
+            await asyncio.sleep(STORE_S)
+
+    async def _keep_showing(self) -> None:
+        due_s = time.monotonic()
+        while True:
+            self._show()
+            due_s = max(due_s + TICK_S, time.monotonic())  # a late tick is not made up for
+            await asyncio.sleep(due_s - time.monotonic())
+
+    def _show(self) -> None:
         fleet_viewers = [viewer for viewer in self.fleet_viewers if viewer.connected]
         gun_viewers = [viewer for viewer in self.gun_viewers if viewer.connected]
         if not fleet_viewers and not gun_viewers:
-            self._histories.clear()
-            self._past.clear()
+            self._sightings.forget()  # what comes while nobody looks is not seen coming
             return
-        was_read = await self._read_store()
-        if was_read:
-            await self._draw(gun_viewers)
         fleet = self._compose()
         if fleet_viewers:
             message = _encode(fleet)
             for viewer in fleet_viewers:
                 viewer.show(message)
-        messages = {gun: self._gun_message(gun, fleet) for gun in {v.gun for v in gun_viewers}}
+        details = {gun: self._gun_message(gun, fleet) for gun in {v.gun for v in gun_viewers}}
         for gun_viewer in gun_viewers:
-            if (details := messages[gun_viewer.gun]) is not None:
-                gun_viewer.show(details)
+            if (message_of_gun := details[gun_viewer.gun]) is not None:
+                gun_viewer.show(message_of_gun)
 
     async def _draw(self, viewers: list[GunViewer]) -> None:
-        guns = {viewer.gun for viewer in viewers}
-        for gun in self._histories.keys() - guns:
+        for gun in self._histories.keys() - {viewer.gun for viewer in self.gun_viewers}:
             del self._histories[gun]
             self._past.pop(gun, None)
-        for gun in guns:
+        for gun in {viewer.gun for viewer in viewers}:
             await self._read_history(gun)
-        changes = {gun: charts.changes(self._histories[gun]) for gun in guns}
-        for viewer in viewers:
-            viewer.draw(changes[viewer.gun])
+            changes = charts.changes(self._histories[gun])
+            for viewer in viewers:
+                if viewer.gun == gun and viewer in self.gun_viewers:  # it may just have left
+                    viewer.draw(changes)
 
-    async def _read_store(self) -> bool:
-        """Read the store if that is due; whether it was."""
+    async def _read_store(self) -> None:
+        """Read the store, unless somebody just did."""
         now_s = time.monotonic()
-        if self._read_at_s is not None and now_s - self._read_at_s < STORE_S:
-            return False
+        if self._read_at_s is not None and now_s - self._read_at_s < STORE_S / 2:
+            return
         self._read_at_s = now_s
         stored = await self._archive.fleet()
         # What was read before a fault still stands as far as anybody knows, and grows old visibly.
         self._stored = replace(self._stored, error=stored.error) if stored.error else stored
-        return True
 
     async def _read_history(self, gun: DeviceId) -> None:
         """A gun's last minutes up to its newest stored second."""

@@ -112,7 +112,7 @@ export default {
     const counts = computed(() => {
       const having = (test) => guns.value.filter(test).length;
       const urgent = total((gun) => gun.alarms_urgent);
-      const offline = having((gun) => gun.state === "offline" || gun.state === "silent");
+      const offline = having((gun) => ["offline", "silent", "unheard"].includes(gun.state));
       return [
         { of: "guns", number: guns.value.length, words: guns.value.length === 1 ? "gun" : "guns" },
         { of: "contact", number: having((gun) => gun.state === "contact"), words: "in contact" },

@@ -4,6 +4,7 @@
 import { computed, onBeforeUnmount, ref, shallowRef, watch } from "vue";
 
 const STALE_AFTER_MS = 3000; // a dozen messages: what is on the screen is then old
+const QUIET_AFTER_S = 60; // a gun at rest may send little; what it said then is no longer news
 const BAR_LIMITS = 1.5; // the bar ends at one and a half times the limit, so that excess is seen
 
 export const PRIORITY_WORDS = { high: "High", medium: "Medium", low: "Low" };
@@ -66,6 +67,7 @@ const STATE_SHAPES = {
   air: "M8 1.5a6.5 6.5 0 1 1 0 13 6.5 6.5 0 0 1 0-13zm0 2.6a3.9 3.9 0 1 0 0 7.8 3.9 3.9 0 0 0 0-7.8z",
   resting: "M2 6.6h12v2.8H2z",
   silent: "M7 2h2v8H7zM7 12h2v2.4H7z",
+  unheard: "M7 2h2v8H7zM7 12h2v2.4H7z",
   offline: "M3.2 1.4 8 6.2l4.8-4.8 1.8 1.8L9.8 8l4.8 4.8-1.8 1.8L8 9.8l-4.8 4.8-1.8-1.8L6.2 8 1.4 3.2z",
 };
 
@@ -77,11 +79,13 @@ const GunState = {
     </span>`,
   setup(props) {
     const shape = computed(() => STATE_SHAPES[props.gun.state]);
+    const age = computed(() => duration(props.gun.silent_s));
     const words = computed(() => ({
       contact: "In contact",
       air: "In the air",
-      resting: "Motor off",
-      silent: `No values for ${duration(props.gun.silent_s)}`,
+      resting: props.gun.silent_s > QUIET_AFTER_S ? `Last heard ${age.value} ago` : "Motor off",
+      silent: `No values for ${age.value}`,
+      unheard: "No values yet",
       offline: "Offline",
     })[props.gun.state]);
     return { shape, words };
@@ -201,7 +205,7 @@ export const GunTile = {
     <article class="tile" :class="[gun.state, gun.attention && 'attention-' + gun.attention]"
              :data-gun="gun.clinic + '/' + gun.device">
       <div class="tile-head">
-        <h3><a v-if="!alone" :href="address">{{ gun.device }}</a><template v-else>Now</template></h3>
+        <h2 v-if="alone">Now</h2><h3 v-else><a :href="address">{{ gun.device }}</a></h3>
         <Battery :volts="gun.battery_v"/>
       </div>
       <p class="who">{{ who }}</p>
