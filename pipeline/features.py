@@ -12,6 +12,7 @@ import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import islice, pairwise
 from operator import itemgetter
 from typing import NamedTuple, TypeAlias
 
@@ -28,7 +29,7 @@ from pipeline.model import (
     Quality,
     StreamEvent,
 )
-from pipeline.ordering import ANEW, REORDER_WINDOW_S, Ordered, Stream
+from pipeline.ordering import ANEW, REORDER_WINDOW_S, Ordered, Stream, StreamDump
 from pipeline.stiffness import STIFFNESS_MODEL
 
 Records: TypeAlias = NDArray[np.void]  # a structured array
@@ -77,6 +78,18 @@ class Calibration:
     by_current_low: tuple[float, float] = (0.0, 0.0)
     by_current_high: tuple[float, float] = (0.0, 0.0)
     by_current_rel_sd: float = -1.0  # < 0: the current has not been calibrated
+
+    def __post_init__(self) -> None:
+        by_speed = (self.a1_per_hz2, self.second, self.third, self.i0_a)
+        n = len(self.speed_hz)
+        if not 1 <= n <= force.MAX_SPEEDS or any(len(values) != n for values in by_speed):
+            counts = [n, *(len(values) for values in by_speed)]
+            raise ValueError(
+                f"a calibration needs 1 to {force.MAX_SPEEDS} speeds and one a1_per_hz2, second, "
+                f"third and i0_a for each, not {counts}: thin out the speeds of its bench session"
+            )
+        if any(after <= before for before, after in pairwise(self.speed_hz)):
+            raise ValueError(f"the speeds of a calibration must ascend, not {self.speed_hz} Hz")
 
     def fill(self, unit: np.void) -> None:
         """Write into one UNIT record (pipeline.contact)."""
@@ -305,13 +318,11 @@ class FeatureExtractor:
         signal = np.frombuffer(data, kernels.SIGNAL, n, start)
         touched = np.frombuffer(data, contact.CONTACT, n, start + signal.nbytes)
         payloads = _split(data[start + signal.nbytes + touched.nbytes :], header["payload_bytes"])
-        self._streams, self._slots = {}, {}
+        streams = [_loaded(dump, payloads) for dump in header["streams"]]
         self._models = {DeviceId(c, d): model for c, d, model in header["models"]}
-        for dump in header["streams"]:
-            device = DeviceId(*dump["device"])
-            early = [_decoded(device, next(payloads)) for _ in dump["received_at_ns"]]
-            self._add(Stream.load(dump, early))
-        self._resize(max(SLOTS_LEAST, n))
+        self._streams, self._slots = {}, {}
+        for stream in streams:
+            self._add(stream)
         self._signal = _resized(signal, self._signal.size)
         self._contact = _resized(touched, self._contact.size)
 
@@ -368,13 +379,13 @@ def _resized(array: Records, size: int) -> Records:
     return grown
 
 
-def _decoded(device: DeviceId, payload: bytes) -> Frame:
-    message = wire.decode(
-        wire.format_topic(wire.Address(wire.TopicKind.TELEMETRY, device)), payload
-    )
-    if not isinstance(message, Frame):
-        raise ValueError("a waiting frame in it is not a frame")
-    return message
+def _loaded(dump: StreamDump, payloads: Iterator[bytes]) -> Stream:
+    """A stream with the frames that waited, taken from `payloads`."""
+    topic = wire.format_topic(wire.Address(wire.TopicKind.TELEMETRY, DeviceId(*dump["device"])))
+    early = [
+        wire.decode(topic, payload) for payload in islice(payloads, len(dump["received_at_ns"]))
+    ]
+    return Stream.load(dump, [frame for frame in early if isinstance(frame, Frame)])
 
 
 def _split(data: bytes, lengths: Iterable[int]) -> Iterator[bytes]:
