@@ -100,3 +100,56 @@ def percussion_hz(z: Floats, rate_hz: float, set_hz: float) -> float:
     candidates = f[(f > 0.75 * set_hz) & (f < 1.25 * set_hz)]
     comb = np.interp(candidates, f, power) + np.interp(2.0 * candidates, f, power)
     return float(candidates[np.argmax(comb)])
+
+
+class Stroke(NamedTuple):
+    """What the waveform inversion is told of one window; see pipeline.waveform."""
+
+    z: Complexes
+    free: Complexes
+    recoil: float
+    f_hz: float
+    torque: float
+    inertia_n: float
+
+
+def waveform_residuals(p: Floats, stroke: Stroke, points: int = 32) -> Floats:
+    """The nine residuals for parameters p (…, 4), from the equations in pipeline.waveform.
+
+    Curves over one stroke are drawn point by point and their harmonics are taken by FFT.
+    """
+    depth, damping = np.exp(p[..., 0]) - 1.0, np.exp(p[..., 1])
+    force = np.exp(p[..., 3])
+    k = np.arange(1, 4)
+    z = stroke.z * np.exp(1j * k * p[..., 2, None])
+    crank = np.array([1.0, stroke.free[1].real, 0.0])
+    push, crank_speed = hunt_crossley(
+        depth, damping, (crank - stroke.recoil * z) / k**2, crank / k**2, points
+    )
+    total = np.maximum(push.mean(axis=-1), 1e-12 / points)
+    push_force = push * (force / total)[..., None]
+    model = stroke.free - 2.0 * np.fft.fft(push_force, axis=-1)[..., 1:4] / points
+    error = z - model
+    size = np.abs(stroke.z)
+    sd = np.array([0.02 + 0.03 * size[0]] + 2 * [0.02 + 0.015 * (size[0] + size[1])])
+    shape = np.stack((error.real / sd, error.imag / sd), axis=-1).reshape(*p.shape[:-1], 6)
+    stiffness = (p[..., 3] - 1.5 * p[..., 0] + np.log(stroke.inertia_n / 8.0)) / 0.5
+    loss = (p[..., 1] - np.log(4.5e-3 * 2.0 * np.pi * stroke.f_hz)) / 0.5
+    work = np.maximum((push_force * crank_speed).mean(axis=-1), 1e-3)
+    current = np.log(stroke.torque / work) / 0.15 if stroke.torque > 0 else np.zeros_like(work)
+    return np.concatenate((shape, np.stack((stiffness, loss, current), axis=-1)), axis=-1)
+
+
+def hunt_crossley(
+    depth: Floats, damping: Floats, way: Complexes, crank_way: Complexes, points: int
+) -> tuple[Floats, Floats]:
+    """Hunt and Crossley's force over one stroke (any scale), and the crank's speed.
+
+    `way`: complex amplitudes of what the head moves into the tissue, by harmonic.
+    """
+    k = np.arange(1, 4)[:, None]
+    turn = np.exp(1j * k * 2.0 * np.pi * np.arange(points) / points)
+    x = depth[..., None] + np.real(way @ turn)
+    speed = np.real((1j * k[:, 0] * way) @ turn)
+    pushes = np.maximum(x, 0.0) ** 1.5 * (1.0 + damping[..., None] * speed)
+    return np.maximum(pushes, 0.0), np.real((1j * k[:, 0] * crank_way) @ turn)
