@@ -118,9 +118,10 @@ def test_every_rule_and_every_state_has_words() -> None:
     ("rule", "unit", "value", "setpoint", "said"),
     [
         ("EXCESS_PRESSURE", "N", 63.24, 50.0, "63.2 N, limit 50 N"),
-        ("TENDON_PROXIMITY", "1", 1.1, 0.5, "stiffness 1.1, limit 0.5"),
+        ("TENDON_PROXIMITY", "1", 1.104, 0.5, "stiffness 1.1, limit 0.5"),
         ("STARTED_TOO_STRONG", "1", 1.4, 1.0, "1.4 times the start limit"),
         ("BATTERY_LOW", "mV", 6700.0, None, "6700 mV"),
+        ("NO_GO_SITE", "N", 8.0, 0.0, "8 N"),
         ("UNCALIBRATED", "1", 1.0, 1.0, ""),
         ("EXCESS_PRESSURE", "N", None, 50.0, ""),
         ("EXCESS_PRESSURE", "N", math.nan, 50.0, ""),
@@ -130,7 +131,12 @@ def test_evidence_is_the_value_against_its_setpoint(
     rule: str, unit: str, value: float | None, setpoint: float | None, said: str
 ) -> None:
     raised = alarm(rule, AlarmState.ACTIVE_UNACK, unit=unit, value=value, setpoint=setpoint)
-    assert words.evidence(raised) == said
+    assert words.evidence(raised, is_over=False) == said
+
+
+def test_the_evidence_of_an_alarm_that_is_over_is_its_peak() -> None:
+    over = alarm("EXCESS_PRESSURE", AlarmState.LATCHED, value=3.0, peak=71.0, setpoint=50.0)
+    assert words.evidence(over, is_over=True) == "peak 71 N, limit 50 N"
 
 
 @pytest.mark.parametrize(
@@ -489,8 +495,15 @@ def test_a_gun_has_its_charts_its_alarms_and_what_to_do(
         expect(page).to_have_title("gun-3 · MyoGuard", timeout=DEADLINE_MS)
         for title in ("Contact force, N", "Dwell on one spot, s", "Stiffness under the head"):
             expect(page.locator(".charts svg text", has_text=title)).to_be_visible()
-        lines = "path[stroke='var(--value)']:not([stroke-opacity='0'])"
+        lines = "path[fill='none'][stroke='var(--value)']"
         until(lambda: page.locator(f".charts svg {lines}").count() >= 5, "five lines are drawn")
+        drawn = page.locator(f".charts svg {lines}").count()
+        box = page.locator(".charts svg").bounding_box()
+        assert box is not None
+        for step in (0, 1):  # a pointer that moves, over the force
+            page.mouse.move(box["x"] + box["width"] - 30 - step, box["y"] + 200)
+        expect(page.get_by_text("Contact force, N 38.4")).to_be_visible()
+        assert page.locator(f".charts svg {lines}").count() >= drawn
         tint = "[fill='var(--medium-mark)'][fill-opacity='0.25']"
         until(
             lambda: page.locator(f".charts svg path{tint}").count() == 1,

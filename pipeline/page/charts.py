@@ -40,6 +40,14 @@ PANELS = (
     Panel("motion", "Motion, °/s", 80),
 )
 HEIGHT_PX = sum(panel.height_px + TITLE_PX for panel in PANELS) + AXIS_PX
+_MAIN_LINES = {
+    "force": "force_n",
+    "dwell": "dwell_s",
+    "stiffness": "stiffness",
+    "percussion": "percussion_hz",
+    "motion": "motion_deg_s",
+}
+_SHADE: Options = {"color": "var(--value)", "opacity": 0.22}
 _INDEX = {panel.name: index for index, panel in enumerate(PANELS)}
 
 
@@ -77,8 +85,16 @@ def _description(history: History) -> str:
     )
 
 
+# Names are our own and values are numbers: nothing from the network is in it.
+_TOOLTIP_TEXT = """items => [
+  new Date(items[0].axisValue).toLocaleTimeString(),
+  ...items.map(item => `${item.seriesName} <b>${item.value[item.encode.y[0]] ?? "–"}</b>`),
+].join("<br>")"""
+
+
 def _tooltip() -> Options:
     return {
+        ":formatter": _TOOLTIP_TEXT,
         "trigger": "axis",
         "backgroundColor": "var(--card)",
         "borderColor": "var(--line)",
@@ -155,37 +171,29 @@ def _dataset(history: History) -> Options:
 
 def _lines(history: History) -> Iterator[Options]:
     """Every line of every panel; the bands of alarms lie behind the first line of their panel."""
-    low = _line("force_n_low", "force", "") | {"stack": "band", "lineStyle": {"opacity": 0}}
-    band = _line("force_n_band", "force", "") | {"stack": "band", "lineStyle": {"opacity": 0}}
-    shade: Options = {"areaStyle": {"color": "var(--value)", "opacity": 0.22}}
-    unseen: Options = {"tooltip": {"show": False}}
-    yield low | unseen
-    yield band | shade | unseen
-    yield _line("force_limit_n", "force", "Limit") | _limit_style("var(--limit)")
-    yield _line("dwell_advisory_s", "dwell", "Advisory") | _limit_style("var(--advisory)")
-    yield _line("dwell_limit_s", "dwell", "Limit") | _limit_style("var(--limit)")
-    names = {
-        "force_n": ("force", "Contact force"),
-        "dwell_s": ("dwell", "Dwell"),
-        "stiffness": ("stiffness", "Stiffness"),
-        "percussion_hz": ("percussion", "Percussion"),
-        "motion_deg_s": ("motion", "Motion"),
-    }
+    unseen: Options = {"lineStyle": {"opacity": 0}, "stack": "band"}
+    yield _line("force_n_low", "force") | unseen
+    yield _line("force_n_band", "force") | unseen | {"areaStyle": _SHADE}
+    yield _line("force_limit_n", "force") | _limit_style("var(--limit)")
+    yield _line("dwell_advisory_s", "dwell") | _limit_style("var(--advisory)")
+    yield _line("dwell_limit_s", "dwell") | _limit_style("var(--limit)")
     bands = {band["id"]: band for band in _bands(history)}
-    for column, (panel, name) in names.items():
-        yield _line(column, panel, name) | bands.get(column, {})
+    for panel, column in _MAIN_LINES.items():
+        told: Options = {"name": PANELS[_INDEX[panel]].title, "tooltip": {"show": True}}
+        yield _line(column, panel) | told | bands.get(column, {})
 
 
-def _line(column: str, panel: str, name: str) -> Options:
+def _line(column: str, panel: str) -> Options:
     return {
         "id": column,
-        "name": name,
+        "tooltip": {"show": False},
         "type": "line",
         "xAxisIndex": _INDEX[panel],
         "yAxisIndex": _INDEX[panel],
         "encode": {"x": "t_ms", "y": column},
         "showSymbol": False,
         "silent": True,
+        "emphasis": {"disabled": True},  # ECharts would reckon a lighter colour, and cannot
         "lineStyle": {"width": 2, "color": "var(--value)"},
         "itemStyle": {"color": "var(--value)"},
     }
@@ -199,17 +207,9 @@ def _limit_style(color: str) -> Options:
     }
 
 
-_CARRIERS = {
-    "force": "force_n",
-    "dwell": "dwell_s",
-    "stiffness": "stiffness",
-    "percussion": "percussion_hz",
-}
-
-
 def _bands(history: History) -> Iterator[Options]:
     """The alarms of each panel as tinted bands, carried by the panel's main line."""
-    for panel, column in _CARRIERS.items():
+    for panel, column in _MAIN_LINES.items():
         areas = [_area(span) for span in history.spans if span.panel == panel]
         yield {"id": column, "markArea": {"silent": True, "data": areas}}
 
@@ -236,6 +236,7 @@ def _alarm_lanes(history: History) -> Iterator[Options]:
             "symbol": "rect",
             "symbolSize": [4, LANE_PX],  # what lasted a moment is still to be seen
             "silent": True,
+            "emphasis": {"disabled": True},
             "tooltip": {"show": False},
             "lineStyle": {"width": LANE_PX, "cap": "butt", "color": f"var(--{priority}-mark)"},
             "itemStyle": {"color": f"var(--{priority}-mark)"},

@@ -44,16 +44,17 @@ RULE_TITLES: Mapping[str, str] = MappingProxyType(
     }
 )
 
+# {} stands for how long: since it was raised while an alarm stands, since its end after that.
 STATE_WORDS: Mapping[AlarmState, str] = MappingProxyType(
     {
-        AlarmState.ACTIVE_UNACK: "active",
-        AlarmState.ACTIVE_ACK: "active, acknowledged",
-        AlarmState.RTN_UNACK: "over, not acknowledged",
-        AlarmState.LATCHED: "over, waits for a reset",
-        AlarmState.SHELVED: "shelved",
-        AlarmState.SUPPRESSED: "set aside while the gun is offline",
-        AlarmState.UNKNOWN: "cannot be judged without data",
-        AlarmState.CLEARED: "cleared",
+        AlarmState.ACTIVE_UNACK: "active for {}",
+        AlarmState.ACTIVE_ACK: "active for {}, acknowledged",
+        AlarmState.RTN_UNACK: "over {} ago, not acknowledged",
+        AlarmState.LATCHED: "over {} ago, waits for a reset",
+        AlarmState.SHELVED: "shelved {} ago",
+        AlarmState.SUPPRESSED: "set aside {} ago, while the gun is offline",
+        AlarmState.UNKNOWN: "cannot be judged without data, raised {} ago",
+        AlarmState.CLEARED: "cleared {} ago",
     }
 )
 
@@ -85,13 +86,17 @@ _UNITLESS: Mapping[str, str] = MappingProxyType(
 )
 
 
-def evidence(alarm: Alarm) -> str:
-    """The value against its setpoint: `63 N, limit 50 N`; empty where the rule has neither."""
-    value = quantity(alarm.value, alarm)
-    if not value or alarm.rule == "STARTED_TOO_STRONG":
-        return value
-    setpoint = words_of(alarm.setpoint, alarm.unit)
-    return f"{value}, limit {setpoint}" if setpoint else value
+def evidence(alarm: Alarm, *, is_over: bool) -> str:
+    """The value against its setpoint: `63 N, limit 50 N`; empty where the rule has neither.
+
+    Once it is over the peak is the evidence: the value is back to normal then.
+    """
+    shown = quantity(alarm.peak if is_over else alarm.value, alarm)
+    if not shown or alarm.rule == "STARTED_TOO_STRONG":
+        return shown
+    setpoint = words_of(alarm.setpoint, alarm.unit) if alarm.setpoint else ""
+    shown = f"peak {shown}" if is_over else shown
+    return f"{shown}, limit {setpoint}" if setpoint else shown
 
 
 def quantity(value: float | None, alarm: Alarm) -> str:
@@ -103,10 +108,12 @@ def quantity(value: float | None, alarm: Alarm) -> str:
 
 
 def words_of(value: float | None, unit: str) -> str:
-    """Three figures at most; empty where there is no value."""
+    """As many figures as a person reads at a glance; empty where there is no value."""
     if (shown := finite(value)) is None:
         return ""
-    number = f"{shown:.0f}" if abs(shown) >= 100 else f"{shown:.3g}"
+    digits = 0 if abs(shown) >= 100 else 1 if abs(shown) >= 10 else 2
+    number = f"{shown:.{digits}f}"
+    number = number.rstrip("0").rstrip(".") if digits else number
     return number if unit == "1" else f"{number} {unit}"
 
 

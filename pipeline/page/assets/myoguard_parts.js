@@ -280,9 +280,8 @@ export const AlarmItem = {
     });
     const state = computed(() => {
       const { alarm } = props;
-      if (alarm.until_ms) return `${alarm.state_text} until ${timeOfDay(alarm.until_ms)}`;
-      const age = duration(alarm.age_s);
-      return alarm.active ? `${alarm.state_text} for ${age}` : `${alarm.state_text}, ${age} ago`;
+      const words = alarm.state_text.replace("{}", duration(alarm.age_s));
+      return alarm.until_ms ? `${words}, until ${timeOfDay(alarm.until_ms)}` : words;
     });
     return { address, where, evidence, state, priority: computed(() => PRIORITY_WORDS[props.alarm.priority]) };
   },
