@@ -174,7 +174,8 @@ class Stream:
     def _take(self, frame: Frame, lost: int, out: Ordered) -> None:
         """Accept a frame after `lost` frames that never came."""
         silence_ns = frame.t0_ns - self.end_ns
-        expected_ns = lost * duration_ns(frame)  # a guess: the lost ones may have been longer
+        # a guess: the lost ones may have been longer
+        expected_ns = lost * duration_ns(frame) if lost else 0
         has_stepped = abs(silence_ns - expected_ns) > CLOCK_STEP_NS + expected_ns
         if has_stepped and (lost == 0 or silence_ns < 0):
             out.note(frame, StreamEventKind.CLOCK_STEP)
