@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -154,10 +154,13 @@ class Pipeline:
         await asyncio.to_thread(warm_up)
         async with AsyncExitStack() as opened:
             store = opened.enter_context(Store.open(self._settings.store.directory))
-            self._restore(store)
+            restored = self._restore(store)
             publisher = await opened.enter_async_context(self._make_publisher())
             publisher.offer(self._said_before())
             page_url = await self._serve_page(opened) if self._settings.page.enabled else None
+            if restored:
+                await _sleep(self._settings.broker.redelivery_s, stop)
+                self._monitor.resume(time.time_ns())
             source = await opened.enter_async_context(self._make_source())
             keeper = _Keeper(store, source, self._monitor, _retention(self._settings))
             flow = _Flow(self._settings, self._monitor, source, publisher, keeper, self._listeners)
@@ -169,19 +172,19 @@ class Pipeline:
                 await keeper.finish()
                 _log.info("stopped", **_news(self.counters))
 
-    def _restore(self, store: Store) -> None:
-        """Go on from the last checkpoint; where it cannot be read, say so and begin anew."""
+    def _restore(self, store: Store) -> bool:
+        """Go on from the last checkpoint, if there is one; where it cannot be read, begin anew."""
         snapshot = store.load_snapshot()
         if snapshot is None:
-            return
+            return False
         try:
             self._monitor.restore(snapshot)
         except SnapshotError as error:
             self._monitor = make_monitor(self._settings, self._guns)
             _log.warning("began anew; what is stored is kept", reason=str(error))
         else:
-            self._monitor.resume(time.time_ns())
-            _log.info("went on from the last checkpoint", guns=self._monitor.devices)
+            _log.info("goes on from the last checkpoint", guns=self._monitor.devices)
+        return True
 
     def _said_before(self) -> list[Alarm]:
         """The alarms that stand and those that changed last, in the order of their changes."""
@@ -408,6 +411,12 @@ class _Keeper:
         if self._retire_due.is_due(now_s):
             retired = await asyncio.to_thread(self._store.retire, self._retention, time.time_ns())
             self._retire_due.every_s = RETIRE_BUSY_S if retired.total else RETIRE_S
+
+
+async def _sleep(seconds: float, stop: asyncio.Event) -> None:
+    """As long, or until `stop`."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), seconds)
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

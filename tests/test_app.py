@@ -1,0 +1,407 @@
+"""The running pipeline on real brokers: nothing lost, nothing twice, whatever is killed.
+
+A recording is published as guns would, and what the store holds in the end is compared with a
+replay of the same messages in one piece, which knows no broker, no store and no clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Self
+
+import httpx
+import pytest
+import servers
+from clinic import SEED, clinic_log
+from conftest import ServerStarter
+
+from devices.demo import demo_fleet
+from devices.fleet import FleetReport, run_fleet
+from devices.script import NetworkFaults
+from pipeline.app import Pipeline, make_monitor
+from pipeline.cli.gun_models import known_guns
+from pipeline.cli.replaying import alarm_line
+from pipeline.config import BrokerSection, PageSection, Settings, StoreSection, load
+from pipeline.model import Alarm, AlarmState, Counters, Received
+from pipeline.rules import ALARMS, Signal
+from pipeline.store import AlarmFilter, Store, StoreReader
+
+STOP_S_MAX = 30.0  # a stuck pipeline fails the test; how fast a good one is, is measured elsewhere
+# What the samples say. The others (offline, silent, rejecting) are about when messages arrived.
+BY_SAMPLES = {rule for rule, row in ALARMS.items() if row.signal is not Signal.LINK}
+
+
+# nats-server sends again what it has waited for so long; a checkpoint must come sooner than that.
+ACK_WAIT_S = 2.0
+REDELIVERY_S = 2.5
+
+
+@pytest.fixture(params=["mosquitto", "nats-server"])
+def start_broker(request: pytest.FixtureRequest) -> ServerStarter:
+    """`start_broker(directory)`: windows as docs and the embedded broker have them."""
+    return {
+        "mosquitto": partial(servers.mosquitto, window=13_000),
+        "nats-server": partial(servers.nats_server, window=13_000, ack_wait_s=ACK_WAIT_S),
+    }[request.param]
+
+
+def settings_for(directory: Path, url: str, *, page: bool = False) -> Settings:
+    sections = {
+        "broker": BrokerSection(url=url, client_id="pipeline", redelivery_s=REDELIVERY_S),
+        "store": StoreSection(directory=directory / "store"),
+        "page": PageSection(enabled=page, port=0),
+    }
+    return load(None).model_copy(update=sections)
+
+
+class Running:
+    """A pipeline on a thread of its own, as the command runs it on the main one."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._ready = threading.Event()
+        self.page_url: str | None = None
+        self.failure: BaseException | None = None
+        self._pipeline = Pipeline(settings, known_guns(settings), ready=self._on_ready)
+        self._thread = threading.Thread(target=self._run)
+
+    def _on_ready(self, page_url: str | None) -> None:
+        self.page_url = page_url
+        self._ready.set()
+
+    def _run(self) -> None:
+        async def watch() -> None:
+            self._stop, self._loop = asyncio.Event(), asyncio.get_running_loop()
+            await self._pipeline.run(self._stop)
+
+        try:
+            asyncio.run(watch())
+        except Exception as error:  # noqa: BLE001 -- raised where the test can see it
+            self.failure = error
+        finally:
+            self._ready.set()
+
+    @property
+    def counters(self) -> Counters:
+        return self._pipeline.counters
+
+    def stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(STOP_S_MAX)
+        assert not self._thread.is_alive(), "the pipeline does not stop"
+
+    def start(self) -> None:
+        self._thread.start()
+        assert self._ready.wait(servers.DEADLINE_S), "the pipeline does not become ready"
+        if self.failure is not None:
+            raise self.failure
+
+
+@contextmanager
+def running(settings: Settings) -> Iterator[Running]:
+    """A pipeline from ready to stopped, in order."""
+    pipeline = Running(settings)
+    pipeline.start()
+    try:
+        yield pipeline
+    finally:
+        pipeline.stop()
+    if pipeline.failure is not None:
+        raise pipeline.failure
+
+
+def stored_alarms(settings: Settings) -> list[str]:
+    """Every transition by samples that the store holds, in order."""
+    with StoreReader.open(settings.store.directory) as reader:
+        history = reader.alarm_history(AlarmFilter(), limit=100_000)
+    return lines_of(said.alarm for said in reversed(history))
+
+
+def replayed_alarms(settings: Settings, log: Sequence[Received]) -> list[str]:
+    """The same of one undisturbed replay."""
+    monitor = make_monitor(settings, known_guns(settings))
+    return lines_of(each for each in monitor.feed(log) if isinstance(each, Alarm))
+
+
+def lines_of(alarms: Iterable[Alarm]) -> list[str]:
+    """By gun, each in its own order: two guns may overtake each other on the way."""
+    lines = [alarm_line(alarm) for alarm in alarms if alarm.rule in BY_SAMPLES]
+    return sorted(lines, key=lambda line: json.loads(line)["device"])
+
+
+def stored_counters(settings: Settings) -> Counters:
+    with StoreReader.open(settings.store.directory) as reader:
+        counters = reader.counters()
+    assert counters is not None
+    return counters
+
+
+def frames_in(log: Iterable[Received]) -> int:
+    return sum(row.topic.endswith("/telemetry") for row in log)
+
+
+@pytest.fixture(scope="module")
+def log() -> list[Received]:
+    """Every main alarm of the demo's first gun, and a neighbour."""
+    print(f"seed {SEED}")
+    return clinic_log(2, 95.0)
+
+
+# What comes out.
+
+
+def test_a_broker_changes_nothing_of_the_alarms(
+    log: list[Received], broker: servers.Server, tmp_path: Path
+) -> None:
+    settings = settings_for(tmp_path, broker.url)
+    with running(settings) as pipeline:
+        servers.publish(broker.port, [(row.topic, row.payload) for row in log])
+        servers.until(lambda: pipeline.counters.messages >= len(log), "all messages are fed")
+    counters = stored_counters(settings)
+    assert counters.messages == len(log)
+    assert counters.frames == counters.frames_processed == frames_in(log)
+    alarms = stored_alarms(settings)
+    assert alarms == replayed_alarms(settings, log)
+    assert {json.loads(line)["rule"] for line in alarms} >= {
+        "OVERDWELL",
+        "EXCESS_PRESSURE",
+        "TENDON_PROXIMITY",
+    }
+
+
+def test_every_frame_of_a_bad_network_is_in_the_books(
+    broker: servers.Server, tmp_path: Path
+) -> None:
+    settings = settings_for(tmp_path, broker.url)
+    faults = NetworkFaults(drop=0.03, duplicate=0.05, reorder=0.05, corrupt=0.03)
+
+    async def play() -> FleetReport:
+        return await run_fleet(broker.url, demo_fleet(6, SEED), seed=SEED, seconds=8, faults=faults)
+
+    with (
+        servers.listening(broker.port, "massage/v1/+/+/rejected") as refused,
+        servers.listening(broker.port, "massage/v1/+/live") as live,
+        running(settings) as pipeline,
+    ):
+        report = asyncio.run(play())
+        servers.until(
+            lambda: pipeline.counters.frames >= report.frames_published, "all frames are fed"
+        )
+        servers.until(lambda: live, "live values are published")
+        servers.until(
+            lambda: len(refused) >= pipeline.counters.frames_rejected, "guns hear of bad frames"
+        )
+    counters = stored_counters(settings)
+    print(f"seed {SEED}", report, counters)
+    assert report.frames_repeated == report.frames_unsent == 0
+    assert counters.frames == report.frames_published
+    assert counters.frames == (
+        counters.frames_processed
+        + counters.frames_rejected
+        + counters.frames_duplicate
+        + counters.frames_late
+    )
+    assert counters.frames_rejected == report.frames_corrupted > 0
+    assert counters.frames_duplicate > 0
+    assert counters.frames_late == 0
+    with StoreReader.open(settings.store.directory) as reader:
+        assert len(reader.dead_letters()) == counters.frames_rejected
+        assert len(reader.guns()) == report.guns
+
+
+def test_a_small_window_does_not_slow_it_down(tmp_path: Path, log: list[Received]) -> None:
+    """Mosquitto lets out 20 messages unless told otherwise; one commit a second would be 20/s."""
+    frames = [row for row in log if row.topic.endswith("/telemetry")][:800]
+    with servers.mosquitto(tmp_path / "broker", window=20) as broker:
+        settings = settings_for(tmp_path, broker.url)
+        with running(settings) as pipeline:
+            servers.publish(broker.port, [(row.topic, row.payload) for row in frames])
+            servers.until(
+                lambda: pipeline.counters.frames >= len(frames), "all frames", deadline_s=20.0
+            )
+
+
+# Killed.
+
+
+class Paced:
+    """Publishes a log on a thread of its own, over some seconds; goes on whoever listens."""
+
+    def __init__(self, port: int, log: Sequence[Received], seconds: float) -> None:
+        self.sent = 0
+        self._port = port
+        self._log = log
+        self._pause_s = seconds / len(log)
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._thread.join()
+
+    def _run(self) -> None:
+        with servers.client(self._port) as talker:
+            for row in self._log:
+                last = talker.publish(row.topic, row.payload, 1)
+                self.sent += 1
+                time.sleep(self._pause_s)  # a pace, not a wait for anything
+            last.wait_for_publish(servers.DEADLINE_S)
+
+
+@contextmanager
+def command(config: Path) -> Iterator[subprocess.Popen[str]]:
+    """`myoguard run` in a process of its own, once it watches."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline.cli", "run", "--config", str(config)],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stderr is not None
+        words = []
+        for line in process.stderr:
+            words.append(line)
+            if '"watching"' in line:
+                break
+        assert process.poll() is None, words
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def write_config(path: Path, settings: Settings) -> Path:
+    path.write_text(
+        f'[broker]\nurl = "{settings.broker.url}"\nclient_id = "{settings.broker.client_id}"\n'
+        f"redelivery_s = {settings.broker.redelivery_s}\n"
+        f'[store]\ndirectory = "{settings.store.directory}"\n[page]\nenabled = false\n'
+    )
+    return path
+
+
+def test_kill_dash_nine_changes_nothing(
+    log: list[Received], start_broker: ServerStarter, tmp_path: Path
+) -> None:
+    with start_broker(tmp_path / "broker") as broker:
+        settings = settings_for(tmp_path, broker.url)
+        config = write_config(tmp_path / "myoguard.toml", settings)
+        with command(config) as first, Paced(broker.port, log, seconds=6.0) as paced:
+            servers.until(lambda: paced.sent > len(log) // 3, "a third is published")
+            first.send_signal(signal.SIGKILL)
+            first.wait()
+            with command(config) as second:
+                servers.until(lambda: paced.sent > 2 * len(log) // 3, "two thirds are published")
+                second.send_signal(signal.SIGKILL)
+                second.wait()
+        with command(config) as third:
+            servers.until(
+                lambda: _seen(settings) >= frames_in(log), "all frames are stored", deadline_s=30.0
+            )
+            third.send_signal(signal.SIGTERM)
+            assert third.wait(STOP_S_MAX) == 0
+    counters = stored_counters(settings)
+    print(counters)
+    assert counters.frames_missing == counters.frames_late == 0
+    assert stored_alarms(settings) == replayed_alarms(settings, log)
+
+
+def _seen(settings: Settings) -> int:
+    """Frames that are in the store's counters as used."""
+    try:
+        return stored_counters(settings).frames_processed
+    except AssertionError:
+        return 0
+
+
+# Outages.
+
+
+def test_while_the_store_takes_nothing_the_broker_keeps_it(
+    log: list[Received], tmp_path: Path
+) -> None:
+    with servers.mosquitto(tmp_path / "broker", window=5_000) as broker:
+        settings = settings_for(tmp_path, broker.url)
+        database = settings.store.directory / "myoguard.sqlite3"
+        away = database.with_suffix(".away")
+        with running(settings) as pipeline:
+            servers.until(database.exists, "there is a store")
+            database.rename(away)
+            servers.publish(broker.port, [(row.topic, row.payload) for row in log])
+            servers.until(lambda: pipeline.counters.messages >= len(log), "all messages are fed")
+            away.rename(database)
+            servers.until(lambda: _seen(settings) >= frames_in(log), "and stored in the end")
+    assert stored_alarms(settings) == replayed_alarms(settings, log)
+
+
+def test_a_lost_connection_is_only_a_pause(
+    log: list[Received], broker: servers.Server, tmp_path: Path
+) -> None:
+    with servers.Proxy(broker.port) as proxy:
+        settings = settings_for(tmp_path, proxy.url)
+        with running(settings) as pipeline, Paced(broker.port, log, seconds=3.0) as paced:
+            servers.until(lambda: paced.sent > len(log) // 2, "half is published")
+            proxy.cut()
+            servers.until(
+                lambda: pipeline.counters.frames_processed >= frames_in(log),
+                "all frames are used",
+                deadline_s=30.0,
+            )
+    assert stored_alarms(settings) == replayed_alarms(settings, log)
+
+
+def test_a_snapshot_that_cannot_be_read_costs_no_records(
+    log: list[Received], broker: servers.Server, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    settings = settings_for(tmp_path, broker.url)
+    with running(settings) as pipeline:
+        servers.publish(broker.port, [(row.topic, row.payload) for row in log])
+        servers.until(lambda: pipeline.counters.messages >= len(log), "all messages are fed")
+    before = stored_alarms(settings)
+    with Store.open(settings.store.directory) as store:
+        store.checkpoint([], b"of another version")
+    with running(settings):
+        pass
+    assert before
+    assert stored_alarms(settings) == before
+    assert "began anew; what is stored is kept" in "".join(capfd.readouterr())
+
+
+def test_what_stands_is_said_again_to_a_broker_that_forgot(
+    log: list[Received], start_broker: ServerStarter, tmp_path: Path
+) -> None:
+    with start_broker(tmp_path / "first") as broker:
+        settings = settings_for(tmp_path, broker.url)
+        with running(settings) as pipeline:
+            servers.publish(broker.port, [(row.topic, row.payload) for row in log])
+            servers.until(lambda: pipeline.counters.messages >= len(log), "all messages are fed")
+    with StoreReader.open(settings.store.directory) as reader:
+        standing = {(alarm.id, alarm.rule) for alarm in reader.current_alarms()}
+    assert standing
+    with start_broker(tmp_path / "second") as broker:
+        with running(settings_for(tmp_path, broker.url)):
+            pass
+        with servers.listening(broker.port, "massage/v1/+/+/alarm/+") as heard:
+            servers.until(lambda: len(heard) >= len(standing), "they are retained")
+    states = {each.topic: json.loads(each.payload)["state"] for each in heard}
+    assert all(each.retain for each in heard)
+    said = {topic for topic, state in states.items() if state != AlarmState.CLEARED}
+    assert said == {f"massage/v1/{id_.clinic}/{id_.device}/alarm/{rule}" for id_, rule in standing}
+
+
+def test_the_page_is_served_while_it_runs(broker: servers.Server, tmp_path: Path) -> None:
+    with running(settings_for(tmp_path, broker.url, page=True)) as pipeline:
+        assert pipeline.page_url is not None
+        answer = httpx.get(pipeline.page_url, timeout=servers.DEADLINE_S)
+        assert answer.status_code == 200
+        assert "MyoGuard" in answer.text
