@@ -76,6 +76,16 @@ class BrokerSection(Section):
         " not yet processed for whoever returns under it. Two pipelines need two.",
     )
     protocol: Literal["3.1.1", "5"] = Field("3.1.1", description="MQTT version: `3.1.1` or `5`.")
+    redelivery_s: float = Field(
+        0.0,
+        ge=0,
+        le=120,
+        allow_inf_nan=False,
+        description="How long the broker waits before it sends again what was not acknowledged [s]."
+        " A pipeline that was killed waits as long before it connects, so that what it had in hand"
+        " comes before what is new. `0` is right for brokers that send it again at once, such as"
+        " Mosquitto; for nats-server it is its `ack_wait`, 30 s unless it was told otherwise.",
+    )
     username: str | None = Field(None, examples=["pipeline"], description="User at the broker.")
     password: SecretStr | None = Field(
         None,
@@ -257,18 +267,14 @@ class Settings(BaseSettings):
 
     @property
     def config_version(self) -> str:
-        """12 hex digits that change with any setting in force, the built-in site limits included.
+        """12 hex digits that change with what an alarm may hang on, the built-in limits included.
 
-        Passwords are left out, and so are paths: another disk is not another configuration.
+        Where messages come from, and where records go, is left out: a replay, or the same messages
+        from another broker, are judged by the same configuration.
         """
-        settings = self.model_dump(mode="json", exclude={"sites"})
-        for section, model in self:
-            for key, value in model if isinstance(model, Section) else ():
-                if isinstance(value, Path | SecretStr) or value is None:
-                    del settings[section][key]
         table = self.site_table
         limits = [asdict(row) for row in (table.general, *table.rows.values())]
         for row in limits:
             del row["source"]
-        text = json.dumps([settings, limits], sort_keys=True)
+        text = json.dumps([self.monitor.model_dump(mode="json"), limits], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
