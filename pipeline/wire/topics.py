@@ -43,9 +43,9 @@ _TOPIC = re.compile(
     rf"|alarm/(?P<rule>{_NAME})(?P<action>/action)?))"
 )
 
-# What the pipeline subscribes to, all at QoS 1. Frames, births and sessions by one filter: NATS keeps
-# order within a subscription only, and after an outage a gun's site must change between the right
-# frames. It brings back what the pipeline itself says of a gun, which nobody acts on.
+# What the pipeline subscribes to, all at QoS 1. Frames, births and sessions by one filter, because
+# NATS keeps order within a subscription only, and after an outage a gun's site must change between
+# the right frames. It brings back dead letters and commands of our own, which nobody acts on.
 PIPELINE_FILTERS: Final = (
     f"{_ROOT}/+/+/+",
     f"{_ROOT}/+/+/alarm/+/action",
