@@ -285,7 +285,7 @@ def _correct(
     a = np.log(raw_n / 30.0)
     shift = np.log(load_n / raw_n)
     weights, left = _surface(a, f_hz, shift)
-    if np.max(np.abs(shift - left)) > LARGEST_SHIFT:
+    if np.median(np.abs(shift - left)) > LARGEST_SHIFT:
         raise CalibrationError(
             "force from the waveform and load differ by over a factor of three: wrong stroke in the"
             " profile, or the load-cell log is not in newtons"
