@@ -154,10 +154,8 @@ def draw_session(player: Player) -> Figure:
         for begin_s, end_s in _standing(replayed, rule, t_s[-1]):
             axes.axvspan(begin_s, end_s, color=LIMIT, alpha=0.15, lw=0)
             x_s, side = (end_s + 0.6, "left") if end_s < 0.8 * t_s[-1] else (begin_s - 0.6, "right")
-            axes.text(
-                *(x_s, 0.97 * axes.get_ylim()[1], rule),
-                **{"color": LIMIT, "fontsize": 8, "va": "top", "ha": side},
-            )
+            top = 0.97 * axes.get_ylim()[1]
+            axes.text(x_s, top, rule, color=LIMIT, fontsize=8, va="top", ha=side)
     for axes in (force, dwell, stiffness):
         _tidy(axes)
     return figure
