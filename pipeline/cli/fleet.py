@@ -58,7 +58,8 @@ def simulate(
     async def play() -> FleetReport:
         stop = terminal.stop_on_signals()
         if until_eof:
-            await _stop_at_eof(stop)
+            loop = asyncio.get_running_loop()
+            await loop.connect_read_pipe(lambda: _UntilEof(stop), sys.stdin)
         return await run_fleet(broker, fleet, seed=seed, seconds=seconds, faults=faults, stop=stop)
 
     report = asyncio.run(play())
@@ -68,12 +69,15 @@ def simulate(
         terminal.out().print("\n".join(f"{k:20} {v:g}" for k, v in asdict(report).items()))
 
 
-async def _stop_at_eof(stop: asyncio.Event) -> None:
-    """Stop when whoever started this process closes its stdin, or is gone."""
-    reader, loop = asyncio.StreamReader(), asyncio.get_running_loop()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    watching = asyncio.create_task(reader.read())
-    watching.add_done_callback(lambda _: stop.set())
+class _UntilEof(asyncio.Protocol):
+    """Sets `stop` when whoever started this process closes its stdin, or is gone."""
+
+    def __init__(self, stop: asyncio.Event) -> None:
+        self._stop = stop
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc  # whatever it was, nobody is there any more
+        self._stop.set()
 
 
 @dataclass(frozen=True, slots=True)
