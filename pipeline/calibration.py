@@ -366,9 +366,9 @@ def from_toml(text: str, where: str) -> Calibration:
         for name in _COMPLEX:
             values[name] = tuple(complex(*_floats(pair, name)) for pair in raw[name])
         values.update(zip(_SCALARS, _floats([raw[n] for n in _SCALARS], "a number"), strict=True))
+        calibration = Calibration(calibrated=True, **values)
     except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
         raise CalibrationError(f"{where}: {error}; run `myoguard calibrate` again") from error
-    calibration = Calibration(calibrated=True, **values)
     _check_values(calibration, where)
     return calibration
 
@@ -381,10 +381,6 @@ def _floats(raw: Sequence[Any], name: str) -> tuple[float, ...]:
 
 
 def _check_values(c: Calibration, where: str) -> None:
-    n = len(c.speed_hz)
-    lengths = {len(c.a1_per_hz2), len(c.second), len(c.third), len(c.i0_a)}
-    if not 1 <= n <= force.MAX_SPEEDS or lengths != {n}:
-        raise CalibrationError(f"{where}: 1 to {force.MAX_SPEEDS} speeds, each list as long")
     if (len(c.correction), len(c.correction_low), len(c.correction_high)) != (6, 2, 2):
         raise CalibrationError(f"{where}: correction has 6 numbers, its ranges 2 each")
     positive = (c.stroke_m, c.mass_kg, c.force_rel_sd, *c.speed_hz, *c.a1_per_hz2, *c.i0_a)
