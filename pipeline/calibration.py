@@ -189,7 +189,10 @@ def _free_run(hops: NDArray[Any], load: _Load, stroke_m: float) -> Calibration:
         )
     rows.sort(key=lambda row: row[0])
     f, a1, second, third, i0 = zip(*rows[: force.MAX_SPEEDS], strict=True)
-    return Calibration(True, stroke_m, GENERIC.mass_kg, f, a1, second, third, i0)
+    try:
+        return Calibration(True, stroke_m, GENERIC.mass_kg, f, a1, second, third, i0)
+    except ValueError as error:
+        raise CalibrationError(f"{error}: two of its speeds are the same") from error
 
 
 def _free_row(at: NDArray[Any]) -> tuple[float, float, complex, complex, float]:
@@ -381,13 +384,14 @@ def _floats(raw: Sequence[Any], name: str) -> tuple[float, ...]:
 
 
 def _check_values(c: Calibration, where: str) -> None:
-    if (len(c.correction), len(c.correction_low), len(c.correction_high)) != (6, 2, 2):
-        raise CalibrationError(f"{where}: correction has 6 numbers, its ranges 2 each")
-    positive = (c.stroke_m, c.mass_kg, c.force_rel_sd, *c.speed_hz, *c.a1_per_hz2, *c.i0_a)
-    if min(positive) <= 0.0 or list(c.speed_hz) != sorted(c.speed_hz):
+    ranges = (c.correction_low, c.correction_high, c.by_current_low, c.by_current_high)
+    if {len(c.correction), len(c.by_current)} != {6} or {len(r) for r in ranges} != {2}:
         raise CalibrationError(
-            f"{where}: lengths, masses, speeds and currents are > 0 and ascending"
+            f"{where}: correction and by_current have 6 numbers, their ranges 2 each"
         )
+    positive = (c.stroke_m, c.mass_kg, c.force_rel_sd, *c.speed_hz, *c.a1_per_hz2, *c.i0_a)
+    if min(positive) <= 0.0:
+        raise CalibrationError(f"{where}: lengths, masses, speeds and currents are > 0")
 
 
 def load_folder(folder: Path) -> dict[DeviceId, Calibration]:
