@@ -262,7 +262,7 @@ def _update_dwell(c: Record) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _quality(c: Record, row: Record) -> int:
+def _quality(row: Record) -> int:
     if row.present < MIN_PRESENT or row.stuck & 7 != 0 or row.clipped > CLIPPED_BAD:
         return BAD
     if row.set_hz > 0.0 and row.stuck != 0:
@@ -386,7 +386,7 @@ def interpret(
         c = state[row.slot]
         if c.a1_scale <= 0.0:
             c.a1_scale, c.i0_scale = 1.0, 1.0
-        quality = _quality(c, row)
+        quality = _quality(row)
         if row.present >= MIN_PRESENT:
             if row.clipped == 0.0:  # a clipped wave has a false mean
                 _update_tilt(c, row)

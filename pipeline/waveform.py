@@ -60,7 +60,8 @@ def residuals(
     """The nine residuals in units of their standard deviations.
 
     p: (N_PARAMETERS,). z: (3,) harmonics of the housing acceleration over A, phases relative to
-    the first. free: (3,) the same in air, turned so that the second is real: then the crank is at θ = 0.
+    the first. free: (3,) the same in air, turned so that the second is real: θ = 0 is the crank at
+    its outer end.
     `recoil`: the housing's displacement in r per A of first harmonic. `torque`: the measured mean
     load torque in units of I0 · r, or < 0 where it is not known. `inertia_n`: I0 in newtons.
     """
