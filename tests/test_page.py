@@ -257,7 +257,28 @@ def test_a_history_breaks_where_nothing_came_and_spans_an_alarm_from_raise_to_en
     assert (history.rows[0][low], history.rows[0][band]) == (34.0, 12.0)
     zero_ms = T0_NS // 1_000_000
     spans = [(span.panel, span.from_ms - zero_ms, span.to_ms - zero_ms) for span in history.spans]
-    assert spans == [("force", 0, 4000), ("force", 8000, 10000)]
+    assert spans == [("force", -5000, 4000), ("force", 8000, 10000)]
+
+
+@pytest.mark.parametrize(("began_s", "shown_s"), [(10, 60), (90, 89), (400, 300)])
+def test_the_charts_begin_where_the_gun_began(tmp_path: Path, began_s: int, shown_s: int) -> None:
+    with Store.open(tmp_path) as store, StoreReader.open(tmp_path) as reader:
+        store.checkpoint([hop(T0_NS + s * SECOND_NS) for s in range(1, began_s + 1)], b"")
+        to_ns = T0_NS + began_s * SECOND_NS
+        from_ns = to_ns - 300 * SECOND_NS
+        seconds = reader.feature_seconds(GUN, from_ns, to_ns + 1, 1000)
+    history = make_history(seconds, [], [], SiteTable(), from_ns, to_ns)
+    assert history.to_ms - history.from_ms == shown_s * 1000
+
+
+def test_an_acknowledged_alarm_no_longer_calls() -> None:
+    board = LiveBoard()
+    raised = alarm("EXTREME_PRESSURE", AlarmState.ACTIVE_UNACK, priority=Priority.HIGH)
+    board.alarm(raised)
+    assert only_tile(shown(board)).calls
+    board.alarm(replace(raised, state=AlarmState.ACTIVE_ACK))
+    tile = only_tile(shown(board))
+    assert (tile.attention, tile.calls) == (Priority.HIGH, False)
 
 
 # -------------------------------------------------------------------------------- in the browser
@@ -423,7 +444,7 @@ def test_the_tiles_show_what_was_written(browser: Browser, store: Store, served:
         worst = page.locator(".tile").first
         expect(worst).to_have_attribute("data-gun", "north/gun-3", timeout=DEADLINE_MS)
         expect(worst).to_contain_text("Pressing too hard")
-        expect(worst).to_have_class("tile contact attention-medium")
+        expect(worst).to_have_class("tile contact attention-medium calls")
         tile = page.locator("[data-gun='north/gun-1']")
         for said in ("op-7 · Left calf · north", "38", "of 50 N", "In contact", "40 Hz", "7.4 V"):
             expect(tile).to_contain_text(said)

@@ -7,6 +7,7 @@ draws a chart once; `changes` is what moves after that, so that a reader's zoom 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -22,6 +23,7 @@ TITLE_DROP_PX = 22  # how far above its panel a title stands
 FONT = "Roboto, system-ui, sans-serif"
 PRIORITIES = (Priority.LOW, Priority.MEDIUM, Priority.HIGH)  # the rows of the alarm panel
 LANE_PX = 12
+FORCE_ROOM = 1.2  # the axis ends so far above the highest value, in whole tens; engineering choice
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ def options(history: History) -> Options:
         "title": list(_titles()),
         "grid": list(_grids()),
         "xAxis": _x_axes(history),
-        "yAxis": [_y_axis(panel, index) for index, panel in enumerate(PANELS)],
+        "yAxis": [_y_axis(panel) | _ceiling(panel, history) for panel in PANELS],
         "dataset": _dataset(history),
         "series": [*_lines(history), *_alarm_lanes(history)],
     }
@@ -72,6 +74,7 @@ def changes(history: History) -> Options:
     """What a later drawing changes; ECharts merges it by position and id."""
     return {
         "xAxis": _x_axes(history),
+        "yAxis": [_ceiling(panel, history) for panel in PANELS],
         "dataset": _dataset(history),
         "series": [*_bands(history), *_alarm_lanes(history)],
     }
@@ -144,10 +147,19 @@ def _x_axes(history: History) -> list[Options]:
     ]
 
 
-def _y_axis(panel: Panel, index: int) -> Options:
+def _ceiling(panel: Panel, history: History) -> Options:
+    """The force has room for itself and its limit; a band of great doubt may leave the panel."""
+    if panel.name != "force":
+        return {}
+    force, limit = COLUMNS.index("force_n"), COLUMNS.index("force_limit_n")
+    values = [row[column] or 0 for row in history.rows for column in (force, limit)]
+    return {"max": math.ceil(max(values, default=0) * FORCE_ROOM / 10) * 10 or None}
+
+
+def _y_axis(panel: Panel) -> Options:
     axis: Options = {
         "type": "value",
-        "gridIndex": index,
+        "gridIndex": _INDEX[panel.name],
         "min": 0,
         "boundaryGap": [0, "8%"],
         "splitNumber": 3 if panel.height_px > 100 else 2,

@@ -15,6 +15,7 @@ from enum import StrEnum
 
 from pipeline.model import (
     Alarm,
+    AlarmState,
     DeviceId,
     DeviceStatus,
     Features,
@@ -75,6 +76,7 @@ class Tile:
     silent_s: int
     in_use: bool
     attention: Priority | None
+    calls: bool  # nobody has acknowledged it
     operator: str | None
     site: str | None
     in_session: bool
@@ -229,6 +231,7 @@ def _tile(gun: _Gun, sites: SiteTable) -> Tile:
         silent_s=gun.silent_ns // NS_PER_S,
         in_use=in_session or state in (GunState.CONTACT, GunState.AIR) or bool(urgent),
         attention=urgent[0].priority if urgent else None,
+        calls=any(alarm.state is AlarmState.ACTIVE_UNACK for alarm in urgent),
         operator=_operator(last, newest),
         site=words.site_words(newest.site) if newest is not None else None,
         in_session=in_session,

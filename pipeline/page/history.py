@@ -16,6 +16,8 @@ from pipeline.sites import SiteTable
 from pipeline.store import AlarmTransition
 
 NS_PER_MS = 1_000_000
+# A gun that has just begun fills the chart instead of its last sliver. Engineering choice.
+WINDOW_NS_MIN = 60_000_000_000
 GAP_NS = (
     3_000_000_000  # a longer pause is drawn as one; engineering choice: two seconds may be late
 )
@@ -66,8 +68,13 @@ def make_history(
     from_ns: int,
     to_ns: int,
 ) -> History:
-    """`transitions` are those within the range, `standing` the gun's alarms as they stand now."""
+    """`transitions` are those within the range, `standing` the gun's alarms as they stand now.
+
+    The range shrinks to where the gun began, down to a minute.
+    """
     alarms = [transition.alarm for transition in transitions] + list(standing)
+    if seconds:
+        from_ns = min(max(from_ns, seconds[0].last.t_ns), to_ns - WINDOW_NS_MIN)
     return History(
         from_ms=from_ns // NS_PER_MS,
         to_ms=to_ns // NS_PER_MS,

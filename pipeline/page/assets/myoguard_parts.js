@@ -202,7 +202,7 @@ export const GunTile = {
   components: { AlarmStrip, Battery, DwellRing, ForceBar, GunState, Tissue },
   props: { gun: Object, showClinic: Boolean, alone: Boolean },
   template: `
-    <article class="tile" :class="[gun.state, gun.attention && 'attention-' + gun.attention]"
+    <article class="tile" :class="[gun.state, gun.attention && 'attention-' + gun.attention, { calls: gun.calls }]"
              :data-gun="gun.clinic + '/' + gun.device">
       <div class="tile-head">
         <h2 v-if="alone">Now</h2><h3 v-else><a :href="address">{{ gun.device }}</a></h3>
@@ -223,7 +223,7 @@ export const GunTile = {
     const address = computed(() => gunAddress(props.gun));
     const who = computed(() => {
       const { gun } = props;
-      const session = gun.in_session ? gun.operator ?? "operator not named" : "no session";
+      const session = gun.in_session ? gun.operator ?? "in session" : "no session";
       const words = [session, gun.in_session ? gun.site ?? "site not named" : null];
       return [...words, props.showClinic ? gun.clinic : null].filter(Boolean).join(" · ");
     });
