@@ -46,7 +46,9 @@ WORK_ON, WORK_OFF = 0.25, 0.15
 # Distance of the first three harmonics from their free-running values, as a share of the first.
 SHAPE_ON, SHAPE_OFF = 0.22, 0.14
 WORK_NONE = 0.05  # under this nothing is pushed back: a table, not tissue
-SHAPE_AIR = 0.08  # this close to the free run the baseline may be relearnt
+# The free run up to its size, which another hand changes: each harmonic's share of the first. Touch
+# moves them by 0.2 and more at 5 N; noise and tremor by 0.02.
+SHAPE_AIR = 0.08
 RELEARN = 0.05  # per hop: a time constant of 5 s; engineering choice, slow against a touch
 RELEARN_MOST = 0.3  # a unit whose baseline has left its bench by more needs a new bench
 STALL_SHAKE = 0.15  # of the free-running RMS: the crank does not turn
@@ -167,10 +169,17 @@ def looks_free(row: Record) -> bool:
 
 
 @njit(cache=True, nogil=True)
-def _update_contact(c: Record, work: float, shape: float) -> None:
+def same_shape(z: NDArray[np.complex128], free: NDArray[np.complex128]) -> bool:
+    """Whether the waveform is the free run's, whatever its size."""
+    size = max(z[0].real, 1e-6)
+    return bool(abs(z[1] / size - free[1]) < SHAPE_AIR and abs(z[2] / size - free[2]) < SHAPE_AIR)
+
+
+@njit(cache=True, nogil=True)
+def _update_contact(c: Record, work: float, shape: float, like_air: bool) -> None:
     """On at once, off after two hops: a bounce or a slip is not a lift."""
-    pushes = work > WORK_ON or (shape > SHAPE_ON and work > WORK_NONE)
-    free = work < WORK_OFF and (shape < SHAPE_OFF or work < WORK_NONE)
+    pushes = work > WORK_ON or (shape > SHAPE_ON and work > WORK_NONE and not like_air)
+    free = work < WORK_OFF and (shape < SHAPE_OFF or work < WORK_NONE or like_air)
     if c.contact == 0 and pushes and c.motor == RUNNING:
         c.contact = 1
         c.hops_on = 0
@@ -310,14 +319,15 @@ def _step(c: Record, unit: Record, row: Record, model: NDArray[np.float64], qual
     free = np.zeros(3, dtype=np.complex128)
     free_harmonics(unit, f, free)
     shape = shape_distance(z, free)
+    like_air = work < WORK_OFF and same_shape(z, free)
     _update_motor(c, row, a1 * 0.7, work)
     if c.motor == OFF:
         c.contact = 0
         _lose(c)
     elif c.motor != STARTING or c.contact == 1:
-        _update_contact(c, work, shape)
+        _update_contact(c, work, shape, like_air)
     if c.contact == 0 and c.motor == RUNNING:
-        settled_air = c.hops_at_speed > STARTING_HOPS + 2 and shape < SHAPE_AIR
+        settled_air = c.hops_at_speed > STARTING_HOPS + 2 and like_air
         if settled_air or unit.calibrated == 0:
             _relearn(c, unit, row, a1, i0)
     if c.contact == 1 and c.motor != RUNNING:  # between two speeds, or standing still: hold

@@ -22,7 +22,7 @@ from typing import Self
 import httpx
 import pytest
 import servers
-from clinic import SEED, clinic_log
+from clinic_log import SEED, clinic_log
 from conftest import ServerStarter
 
 from devices.demo import demo_fleet

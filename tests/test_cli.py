@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import servers
-from clinic import SEED, clinic_log, cut_anew
+from clinic_log import SEED, clinic_log, cut_anew
 
 from devices.recording import LoadcellClock
 from devices.script import NetworkFaults
