@@ -11,8 +11,6 @@ import asyncio
 import fcntl
 import shutil
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +24,7 @@ from pipeline.app import Pipeline
 from pipeline.broker import EmbeddedBroker
 from pipeline.cli import compiling, terminal
 from pipeline.cli.demo_screen import Books, Screen
+from pipeline.cli.demo_units import Units
 from pipeline.cli.fleet import FleetBooks, FleetProcess
 from pipeline.cli.gun_models import known_guns
 from pipeline.cli.terminal import CommandError
@@ -96,23 +95,11 @@ def _locked(directory: Path) -> IO[str]:
 
 
 def _prepare(plan: Plan, directory: Path) -> Mapping[DeviceId, Calibration]:
-    """Compile the kernels here and the physics beside, then put the units on their bench."""
-    with _physics_compiling():
+    """Compile the kernels, on another core put the units on their bench, then calibrate them."""
+    units = Units(plan.guns, plan.seed, directory / "calibration")
+    with units.at_the_bench():
         compiling.compile_kernels()
-    from devices.demo import demo_fleet  # noqa: PLC0415  when its physics are compiled
-    from pipeline.cli.demo_units import calibrated_units  # noqa: PLC0415
-
-    fleet = demo_fleet(plan.guns, plan.seed)
-    with terminal.progress("Calibrating the units, the first time", len(fleet) - 1) as shown:
-        return calibrated_units(fleet, plan.seed, directory / "calibration", shown)
-
-
-@contextmanager
-def _physics_compiling() -> Iterator[None]:
-    """Compile the simulator's kernels in a process of its own while the block runs."""
-    command = (sys.executable, "-c", "from devices.performance import warm_up; warm_up()")
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL):  # noqa: S603 -- our own words
-        yield
+    return units.calibrations()
 
 
 def _settings(plan: Plan, directory: Path) -> Settings:
