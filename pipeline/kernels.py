@@ -177,7 +177,6 @@ def _begin(s: Record, frame: Record) -> None:
     s.wh_state[:, :, :] = 0.0
     s.phase_re, s.phase_im = 1.0, 0.0
     s.has_previous = 0
-    s.last_lsb[:] = 40000  # outside int16: equal to nothing
     _take_header(s, frame)
     s.last_f_hz = s.f_hz
     _start_hop(s)

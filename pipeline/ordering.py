@@ -174,17 +174,17 @@ class Stream:
     def _take(self, frame: Frame, lost: int, out: Ordered) -> None:
         """Accept a frame after `lost` frames that never came."""
         silence_ns = frame.t0_ns - self.end_ns
-        # a guess: the lost ones may have been longer
-        expected_ns = lost * duration_ns(frame) if lost else 0
-        has_stepped = abs(silence_ns - expected_ns) > CLOCK_STEP_NS + expected_ns
-        if has_stepped and (lost == 0 or silence_ns < 0):
+        has_stepped = silence_ns < -CLOCK_STEP_NS or (lost == 0 and silence_ns > CLOCK_STEP_NS)
+        if has_stepped:
             out.note(frame, StreamEventKind.CLOCK_STEP)
-        if not has_stepped and lost == 0:
+        if lost == 0 and not has_stepped:
             turn = Turn(frame, 0, unseen=False)
-        elif not has_stepped and 0 <= silence_ns <= BRIDGED_NS:
+        elif lost > 0 and 0 <= silence_ns <= BRIDGED_NS:
             turn = Turn(frame, round(silence_ns * frame.rate_hz / 1e9), unseen=False)
         else:
-            turn = Turn(frame, ANEW, max(silence_ns, expected_ns) > UNSEEN_NS)
+            # where the clock cannot tell, the lost frames were about as long as this one
+            unseen_ns = max(silence_ns, lost * duration_ns(frame))
+            turn = Turn(frame, ANEW, unseen_ns > UNSEEN_NS)
         self._accept(turn, out)
 
     def _accept(self, turn: Turn, out: Ordered) -> None:

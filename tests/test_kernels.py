@@ -267,6 +267,23 @@ def test_moments_across_a_gap_are_those_of_what_is_there() -> None:
     assert rows["z_kurtosis"][3] == pytest.approx(twin.kurtosis, rel=1e-9)
 
 
+def test_weighted_acceleration_across_a_gap_is_that_of_what_is_there() -> None:
+    lsb = signals.percussion(signals.steady(40.0, 1600.0, 2.0), 1600.0)
+    _, _, rows = gapped(lsb, 1600.0, slice(1240, 1440))  # five strokes, half a hop
+    assert rows["a_hw"][3][2] == pytest.approx(rows["a_hw"][7][2], rel=0.1)
+
+
+def test_to_begin_anew_is_to_know_nothing_but_the_ratio_of_speeds() -> None:
+    frames = signals.cut(
+        signals.percussion(signals.steady(40.0, 1600.0, 2.0), 1600.0), [300], 1600.0, 40.0
+    )
+    used = signals.fresh()
+    noise = np.random.default_rng(2).integers(-9000, 9000, (3700, 4)).astype(np.int16)
+    signals.run_kernel(used, signals.cut(noise, [370], 1600.0, 0.0))
+    again = signals.run_kernel(used, frames, [-1] + [0] * (len(frames) - 1))
+    assert same(again, signals.run_kernel(signals.fresh(), frames))
+
+
 def test_a_rate_that_wanders_is_followed_and_one_that_steps_begins_anew() -> None:
     lsb = signals.percussion(signals.steady(40.0, 1600.0, 2.0), 1600.0)
     frames = signals.cut(lsb, [400], 1600.0, 40.0)

@@ -311,6 +311,16 @@ def test_a_step_back_among_lost_frames_is_told_at_once() -> None:
     assert out.turns[-1][1:] == (ANEW, False)
 
 
+@pytest.mark.parametrize("late_ns", [-150_000_000, 9 * 10**9])
+def test_among_lost_frames_only_a_step_back_is_certain(late_ns: int) -> None:
+    """A gun may pause while frames are lost; and samples that overlap cannot be bridged."""
+    stream = Stream(GUN)
+    out = admitted(stream, [frame(0), frame(2, late_ns=late_ns)])
+    stream.release_all(out)
+    assert kinds(out.events)[1:] == [(StreamEventKind.SEQUENCE_GAP, 1)]
+    assert out.turns[-1][1:] == (ANEW, late_ns > UNSEEN_NS)
+
+
 # Boots
 
 
@@ -331,6 +341,12 @@ def test_another_boot_begins_anew_and_what_waited_goes_first() -> None:
         FIRST,
         (StreamEventKind.LATE, 1),
     ]
+
+
+def test_what_one_boot_missed_another_does_not() -> None:
+    order = [frame(0), *(frame(k) for k in range(2, 9)), *(frame(k, boot_id=8) for k in (0, 1, 1))]
+    out = admitted(Stream(GUN), order)
+    assert kinds(out.events)[-2:] == [FIRST, (StreamEventKind.DUPLICATE, 1)]
 
 
 def test_the_same_numbers_in_another_boot_are_other_frames() -> None:
