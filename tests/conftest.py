@@ -9,7 +9,17 @@ from pathlib import Path
 import pytest
 import servers
 
+from devices import performance
+from pipeline import features
+
 ServerStarter = Callable[..., AbstractContextManager[servers.Server]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled() -> None:
+    """Compile every kernel before a test with a deadline needs it: 30 s in a fresh clone, else 1 s."""
+    features.warm_up()
+    performance.warm_up()
 
 
 @pytest.fixture(params=["mosquitto", "nats-server"])
