@@ -17,7 +17,7 @@ ServerStarter = Callable[..., AbstractContextManager[servers.Server]]
 
 @pytest.fixture(scope="session", autouse=True)
 def compiled() -> None:
-    """Compile every kernel before a test with a deadline needs it: 30 s in a fresh clone, else 1 s."""
+    """Compile every kernel before a test with a deadline needs it: 30 s in a fresh clone."""
     features.warm_up()
     performance.warm_up()
 
