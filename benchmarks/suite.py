@@ -14,7 +14,7 @@ from rich.progress import Progress
 
 from devices.suite import write_suite
 
-SEED, SESSIONS, MODELS = 12, 16, 16
+SEED, SESSIONS, MODELS = 21, 16, 16
 
 
 def main(folder: Path) -> None:
