@@ -24,8 +24,12 @@ N_BLOCKS = 48
 # Windows until phase can be followed: one of mixed frequencies, a clean one, one to compare.
 MEASURED = 3
 SETTLED = 4  # one more, to be sure
+# Of the variance of z and current, at f, below which their phase says nothing: noise of 400 samples
+# has 0.01 there.
+HEARD_SHARE = 0.02
 LOST_SHARE = 0.4  # in air and on tissue over 0.8 of z's variance is harmonic; engineering choice
 FOUND_SHARE = 0.2  # of z's variance at f and 2f: less is noise, or a motor that stands still
+FAINT_G2 = 1e-3  # 45 mg: percussion has 1 to 8 g in air (contract), the leak of gravity under 1 mg
 FOUND_GAIN = 2.0  # engineering choice: twice the power elsewhere is a jump, less is scatter
 JUMP_HZ = 2.0  # half of the window's main lobe, and what phase can follow
 REACH = 0.25  # of the commanded speed; engineering choice: guns sag or jump by under 20 %
@@ -49,7 +53,7 @@ def track(s: Record, row: Record) -> None:
     z1, i1 = row.z_order[1] * upright, row.i_order[0] * upright
     share = harmonic_share(row)
     f = now
-    if s.settled >= MEASURED:
+    if s.settled >= MEASURED and _loudness(row) > HEARD_SHARE:
         f = s.last_f_hz + _phase_advance(s, row, z1, i1) / (2.0 * math.pi * hop_s)
     jumped = False
     if s.settled < MEASURED or share < LOST_SHARE:
@@ -73,6 +77,14 @@ def harmonic_share(row: Record) -> float:
     for h in range(row.z_order.size):
         power += 0.5 * (row.z_order[h].real ** 2 + row.z_order[h].imag ** 2)
     return float(power / max(row.sd[2] ** 2, 1e-8))
+
+
+@njit(cache=True, nogil=True)
+def _loudness(row: Record) -> float:
+    """Share of the variance at f, of z or of the current, whichever has more."""
+    z = 0.5 * abs(row.z_order[1]) ** 2 / max(row.sd[2] ** 2, 1e-6)
+    i = 0.5 * abs(row.i_order[0]) ** 2 / max(row.sd[3] ** 2, 1e-6)
+    return float(max(z, i))
 
 
 @njit(cache=True, nogil=True)
@@ -103,7 +115,7 @@ def _find(s: Record, variance: float) -> float:
     at = low + best * step
     before, after = _comb_power(s, y, at - step), _comb_power(s, y, at + step)
     bend = before - 2.0 * power + after
-    if max(before, after) > power or bend >= 0.0 or power < FOUND_SHARE * variance:
+    if max(before, after) > power or bend >= 0.0 or power < max(FOUND_SHARE * variance, FAINT_G2):
         return 0.0  # the skirt of something out of reach, or noise
     at += 0.5 * step * (before - after) / bend
     is_near = s.settled < MEASURED and abs(at - s.f_hz) < JUMP_HZ

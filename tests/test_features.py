@@ -477,6 +477,7 @@ def test_what_comes_from_the_wire_runs_what_was_compiled_at_the_start() -> None:
         assert not decoded.samples_lsb.flags.writeable
         extractor.advance([(0, decoded)])
     assert [len(kernel.signatures) for kernel in compiled] == before
+    assert all(samples.mutable for _, _, samples, _ in kernels.advance.signatures)
 
 
 def test_calibration_defaults_are_those_of_a_gun_nobody_measured() -> None:
