@@ -112,6 +112,10 @@ class Hops:
                 self._skip(stream, done)
         return done
 
+    def resume(self, away_ns):
+        for stream in self.streams.values():
+            stream.waiting = {seq: (t + away_ns, f) for seq, (t, f) in stream.waiting.items()}
+
     def _skip(self, stream, done):
         first = min(stream.waiting)
         frame = stream.waiting[first][1]

@@ -351,6 +351,23 @@ def test_the_pipelines_own_absence_is_no_silence():
     assert [a[0] for a in told(after.tick(clinic.wait(10).now_ns))] == ["NO_FRAMES"]
 
 
+def test_what_was_held_back_at_a_crash_still_waits_for_what_comes_again():
+    clinic = Clinic().birth(ADA).hops(ADA, Touch(), 2)
+    clinic.hops(ADA, Touch(), 0.25)
+    late = clinic.log.pop()
+    clinic.hops(ADA, Touch(), 0.25)
+    before = monitor_of()
+    run(clinic, before)
+    after = monitor_of()
+    after.restore(before.snapshot())
+    clinic.log.clear()
+    after.resume(clinic.wait(3000).now_ns)
+    clinic.log.append(late._replace(received_at_ns=clinic.wait(0.25).now_ns))
+    records = run(clinic, after)
+    assert len(of(records, Features)) == 2
+    assert after.counters.frames_missing == after.counters.frames_duplicate == 0
+
+
 def test_a_log_that_begins_again_earlier_goes_on_from_there():
     first = Clinic().birth(ADA).hops(ADA, OFF, 60)
     second = Clinic().birth(BOB).hops(BOB, AIR, 2).wait(10).birth(EVE)
