@@ -59,7 +59,7 @@ def track(s: Record, row: Record) -> None:
     if s.settled < MEASURED or share < LOST_SHARE:
         found = _find(s, row.sd[2] ** 2)
         if found > 0.0:
-            f, jumped = found, abs(found - now) > JUMP_HZ
+            f, jumped = found, s.settled >= MEASURED or abs(found - now) > JUMP_HZ
     f = min(max(f, (1.0 - REACH) * s.set_hz), (1.0 + REACH) * s.set_hz)
     s.settled = 1 if jumped else s.settled + 1
     if s.settled >= SETTLED and share > 2.0 * LOST_SHARE:
