@@ -180,7 +180,6 @@ def _begin(s: Record, frame: Record) -> None:
     _take_header(s, frame)
     s.last_f_hz = s.f_hz
     _start_hop(s)
-    s.blocks[:, :, :] = 0.0
 
 
 @njit(cache=True, nogil=True)
