@@ -229,6 +229,7 @@ class Pipeline:
             client_id=broker.client_id,
             credentials=credentials(self._settings),
             protocol=MqttProtocol(broker.protocol),
+            redelivery_s=broker.redelivery_s,
         )
 
     def _make_publisher(self) -> Publisher:

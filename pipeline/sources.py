@@ -108,9 +108,14 @@ class MqttSource:
         protocol: MqttProtocol = MqttProtocol.V311,
         filters: Sequence[str] = PIPELINE_FILTERS,
         persistent: bool = True,
+        redelivery_s: float = 0.0,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        """Not `persistent`: the broker keeps nothing for us while we are away."""
+        """Not `persistent`: the broker keeps nothing for us while we are away.
+
+        A broker that sends again only what it has waited for, as NATS does, is given `redelivery_s`
+        before a new connection, so that what was on its way comes before what is new.
+        """
         endpoint = parse_endpoint(
             url,
             client_id=client_id,
@@ -120,6 +125,7 @@ class MqttSource:
         )
         self.qos0_dropped = 0
         self._filters = filters
+        self._redelivery_s = redelivery_s
         self._clock_ns = clock_ns
         self._pending: deque[Received] = deque()  # arrived, not yielded
         # Arrived, not committed, in the same order: who is owed an acknowledgement, of what.
@@ -135,7 +141,7 @@ class MqttSource:
         self._link = Link(
             lambda: Connection(endpoint, self._on_arrival),
             prepare=self._subscribe_if_new,
-            before_retry=self._until_taken,
+            before_retry=self._before_retry,
             on_end=self._end,
             clock_ns=clock_ns,
         )
@@ -206,8 +212,9 @@ class MqttSource:
         if not connection.session_present:
             await connection.subscribe(self._filters)
 
-    async def _until_taken(self) -> None:
+    async def _before_retry(self) -> None:
         await self._taken.wait()
+        await asyncio.sleep(self._redelivery_s)
 
     def _end(self, failure: BaseException | None) -> None:
         self._closed = True
