@@ -1,0 +1,60 @@
+"""Where what runs beside the loop is plugged in: the page, a drain, a listener of metrics.
+
+An `Edge` is entered before the first message is read and left after the last checkpoint. It gets
+the `Desk`: what it may read, where it may speak, and the lists on which it may put itself to hear
+what happens. The loop knows of no edge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
+
+from pipeline.config import Settings
+from pipeline.model import Alarm, DeviceStatus, Live, Received, Record
+from pipeline.monitor import Monitor
+from pipeline.publish import Publisher
+from pipeline.sources import MqttSource
+from pipeline.store import Store
+
+
+class Listener(Protocol):
+    """Whom the pipeline tells what it sees, beside broker and store; the page's board is one.
+
+    Called on the event loop: every answer must be quick, and none may fail.
+    """
+
+    def put(self, live: Live) -> None:
+        """A clinic's newest values."""
+
+    def alarm(self, alarm: Alarm) -> None:
+        """An alarm has changed."""
+
+    def status(self, status: DeviceStatus) -> None:
+        """A gun came, went, or changed what it says of itself."""
+
+
+class Tap(Protocol):
+    """Who sees all that goes through: a black box is one. Quick, and never failing."""
+
+    def took(self, messages: Sequence[Received], records: Sequence[Record]) -> None:
+        """These messages, or time alone, led to these records; none of it is stored yet."""
+
+
+@dataclass(slots=True)
+class Desk:
+    """The parts of a running pipeline, and who listens to it."""
+
+    settings: Settings
+    store: Store
+    monitor: Monitor
+    source: MqttSource
+    publisher: Publisher
+    listeners: list[Listener] = field(default_factory=list)
+    taps: list[Tap] = field(default_factory=list)
+    page_url: str | None = None
+
+
+Edge: TypeAlias = Callable[[Desk], AbstractAsyncContextManager[None]]

@@ -1,0 +1,104 @@
+"""Everything that must survive: checkpoints, what they allow to be forgotten, retention."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+from copy import deepcopy
+from typing import Final
+
+import structlog
+
+from pipeline.app.timer import Timer
+from pipeline.model import Record
+from pipeline.monitor import Monitor
+from pipeline.sources import Batch, Position, Source
+from pipeline.store import Retention, Store, StoreWriteError
+
+CHECKPOINT_S: Final = 1.0  # design.md, "Checkpoint"
+# The rest are engineering choices. A broker whose window is full sends nothing until something is
+# acknowledged, and Mosquitto's is 20 messages unless it is told otherwise: so many uncommitted and
+# then silence mean a checkpoint now.
+STALLED_MESSAGES: Final = 16
+STALLED_S: Final = 0.1
+RETIRE_S: Final = 60.0
+RETIRE_BUSY_S: Final = 1.0  # while rows are being retired: this outruns a large fleet (retention)
+
+_log = structlog.get_logger("myoguard")
+
+
+class Keeper:
+    """Everything that must survive: checkpoints, what they allow to be forgotten, retention."""
+
+    def __init__(
+        self, store: Store, source: Source, monitor: Monitor, retention: Retention
+    ) -> None:
+        self._store = store
+        self._source = source
+        self._monitor = monitor
+        self._retention = retention
+        self._records: list[Record] = []  # bounded by the broker's window, as nothing is committed
+        self._position: Position | None = None  # of the last batch taken
+        self._uncommitted = 0
+        self._due = Timer(CHECKPOINT_S)
+        self._retire_due = Timer(RETIRE_S)
+        self._working: asyncio.Task[None] | None = None
+        self._failing = False
+
+    def took(self, batch: Batch) -> None:
+        self._position = batch.position
+        self._uncommitted += len(batch.messages)
+
+    def keep(self, records: Iterable[Record]) -> None:
+        self._records.extend(records)
+
+    def keep_house(self, now_s: float, quiet_s: float) -> None:
+        """Begin a checkpoint when it is time for one and the last one is over."""
+        if self._working is not None:
+            if not self._working.done():
+                return
+            self._working.result()
+            self._working = None
+        stalled = self._uncommitted >= STALLED_MESSAGES and quiet_s >= STALLED_S
+        if self._due.is_due(now_s) or (stalled and not self._failing):
+            self._working = asyncio.create_task(self._work(now_s), name="checkpoint")
+
+    async def finish(self) -> None:
+        """The last checkpoint. Raises StoreWriteError."""
+        if self._working is not None:
+            await self._working
+        await self._checkpoint()
+
+    async def _work(self, now_s: float) -> None:
+        try:
+            await self._checkpoint()
+            await self._retire(now_s)
+        except StoreWriteError as error:
+            if not self._failing:
+                _log.error("nothing is stored, and the broker keeps it all", reason=str(error))
+            self._failing = True
+        else:
+            if self._failing:
+                _log.info("stored again")
+            self._failing = False
+
+    async def _checkpoint(self) -> None:
+        """Store what has gathered; let the broker forget it. StoreWriteError: nothing happened."""
+        records, self._records = self._records, []
+        position, uncommitted = self._position, self._uncommitted
+        snapshot, counters = self._monitor.snapshot(), deepcopy(self._monitor.counters)
+        try:
+            await asyncio.to_thread(self._store.checkpoint, records, snapshot, counters)
+        except StoreWriteError:
+            self._records[:0] = records
+            raise
+        self._uncommitted -= uncommitted
+        if position is not None:
+            await self._source.commit(position)
+
+    async def _retire(self, now_s: float) -> None:
+        """Delete what is too old or too much, a bounded piece at a time."""
+        if self._retire_due.is_due(now_s):
+            retired = await asyncio.to_thread(self._store.retire, self._retention, time.time_ns())
+            self._retire_due.every_s = RETIRE_BUSY_S if retired.total else RETIRE_S

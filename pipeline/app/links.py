@@ -1,0 +1,46 @@
+"""The ways to the broker as the settings describe them: one to read, one to say."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from pipeline.config import Settings
+from pipeline.mqtt import Credentials, MqttProtocol
+from pipeline.publish import Publisher
+from pipeline.sources import MqttSource
+
+
+def credentials(settings: Settings) -> Credentials:
+    """How the settings say to identify to the broker."""
+    broker = settings.broker
+    password = broker.password.get_secret_value() if broker.password is not None else None
+    return Credentials(broker.username, password, broker.ca_file, broker.cert_file, broker.key_file)
+
+
+def broker_address(settings: Settings) -> str:
+    """The broker without the user whom its URL may name."""
+    return urlsplit(settings.broker.url).netloc.rpartition("@")[2]
+
+
+def make_source(settings: Settings) -> MqttSource:
+    """Where messages come from."""
+    broker = settings.broker
+    return MqttSource(
+        broker.url,
+        client_id=broker.client_id,
+        credentials=credentials(settings),
+        protocol=MqttProtocol(broker.protocol),
+        redelivery_s=broker.redelivery_s,
+    )
+
+
+def make_publisher(settings: Settings) -> Publisher:
+    """Where alarms and live values go."""
+    broker = settings.broker
+    return Publisher(
+        broker.url,
+        client_id=f"{broker.client_id}-publisher",
+        credentials=credentials(settings),
+        protocol=MqttProtocol(broker.protocol),
+        commands=settings.publish.commands,
+    )
