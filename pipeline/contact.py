@@ -221,7 +221,8 @@ def _update_tilt(c: Record, row: Record) -> None:
         size += row.mean[k] ** 2
     size = max(math.sqrt(size), 1e-3)
     for j in range(RECENT - 1):
-        c.gravity[j] = c.gravity[j + 1]
+        for k in range(3):
+            c.gravity[j, k] = c.gravity[j + 1, k]
     for k in range(3):
         c.gravity[RECENT - 1, k] = row.mean[k] / size
     c.n_gravity = min(c.n_gravity + 1, RECENT)
@@ -260,7 +261,8 @@ def _update_dwell(c: Record) -> None:
     if c.has_anchor == 1 and angle_deg(c.anchor, c.tilt) > SPOT_DEG:
         c.has_anchor = 0
     if c.has_anchor == 0:
-        c.anchor[:] = c.tilt
+        for k in range(3):
+            c.anchor[k] = c.tilt[k]
         c.has_anchor = 1
         c.dwell_s = 0.0
         return
@@ -375,7 +377,8 @@ def _fill(c: Record, row: Record, quality: int, out: Record) -> None:
     out.a_hw_x_m_s2, out.a_hw_y_m_s2, out.a_hw_z_m_s2 = row.a_hw[0], row.a_hw[1], row.a_hw[2]
     out.a_hv_m_s2 = math.sqrt(row.a_hw[0] ** 2 + row.a_hw[1] ** 2 + row.a_hw[2] ** 2)
     out.set_percussion_hz = row.set_hz
-    out.cues[:] = c.cues[FORCE_HOPS - 1]
+    for k in range(N_CUES):
+        out.cues[k] = c.cues[FORCE_HOPS - 1, k]
     out.amps_per_work, out.raw_n = c.amps_per_work, c.raw_n
 
 

@@ -15,7 +15,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from pipeline.kernels import STANDARD_GRAVITY_M_S2, Record
-from pipeline.waveform import N_PARAMETERS, invert, mean_torque
+from pipeline.waveform import N_PARAMETERS, invert, last_variance, mean_torque
 
 MAX_SPEEDS = 8
 N_CUES = 6
@@ -61,14 +61,21 @@ UNIT = np.dtype(
 
 
 @njit(cache=True, nogil=True)
-def interpolate(x: float, xs: NDArray[np.float64], ys: NDArray[np.float64], n: int) -> float:
-    """Piecewise linear in the first n points (xs ascending), constant outside."""
+def between(x: float, xs: NDArray[np.float64], n: int) -> tuple[int, float]:
+    """Where x lies in the first n of the ascending xs: after which, and what share of the way."""
     if n == 1 or x <= xs[0]:
-        return ys[0]
+        return 0, 0.0
     for j in range(1, n):
         if x <= xs[j]:
-            return ys[j - 1] + (ys[j] - ys[j - 1]) * (x - xs[j - 1]) / (xs[j] - xs[j - 1])
-    return ys[n - 1]
+            return j - 1, (x - xs[j - 1]) / (xs[j] - xs[j - 1])
+    return n - 2, 1.0
+
+
+@njit(cache=True, nogil=True)
+def interpolate(x: float, xs: NDArray[np.float64], ys: NDArray[np.float64], n: int) -> float:
+    """Piecewise linear in the first n points (xs ascending), constant outside."""
+    j, share = between(x, xs, n)
+    return ys[j] if share == 0.0 else ys[j] + (ys[j + 1] - ys[j]) * share
 
 
 @njit(cache=True, nogil=True)
@@ -87,16 +94,13 @@ def relative_harmonics(row: Record, a1: float, z: NDArray[np.complex128]) -> Non
 @njit(cache=True, nogil=True)
 def free_harmonics(unit: Record, f_hz: float, free: NDArray[np.complex128]) -> None:
     """free (3,): harmonics in air over the first, phases relative to the first."""
-    n = unit.n_speeds
+    j, share = between(f_hz, unit.speed_hz, unit.n_speeds)
+    k = j if share == 0.0 else j + 1
     free[0] = complex(1.0, 0.0)
-    free[1] = complex(
-        interpolate(f_hz, unit.speed_hz, unit.second[:, 0], n),
-        interpolate(f_hz, unit.speed_hz, unit.second[:, 1], n),
-    )
-    free[2] = complex(
-        interpolate(f_hz, unit.speed_hz, unit.third[:, 0], n),
-        interpolate(f_hz, unit.speed_hz, unit.third[:, 1], n),
-    )
+    for h, at in ((1, unit.second), (2, unit.third)):
+        re = at[j, 0] + (at[k, 0] - at[j, 0]) * share
+        im = at[j, 1] + (at[k, 1] - at[j, 1]) * share
+        free[h] = complex(re, im)
 
 
 @njit(cache=True, nogil=True)
@@ -150,7 +154,9 @@ def _outside(a: float, low: NDArray[np.float64], high: NDArray[np.float64]) -> f
 def fill_cues(c: Record, row: Record, inertia_n: float, cost: float) -> None:
     """What tells muscle from tendon from bone, each hop: see docs/detection.md."""
     j = FORCE_HOPS - 1
-    c.cues[:j] = c.cues[1:]
+    for k in range(j):
+        for cue in range(N_CUES):
+            c.cues[k, cue] = c.cues[k + 1, cue]
     z1 = max(abs(row.z_order[1]), 1e-6)
     spring = c.p[3] - 1.5 * c.p[0] + math.log(inertia_n)  # log N at a depth of one radius
     c.cues[j, 0] = min(max(spring, 0.0), 4.5)
@@ -186,10 +192,8 @@ def update_force(
     cost = invert(z, free, recoil, f, torque, inertia_n, c.p, c.warm == 1, normal)
     c.warm = 1
     c.amps_per_work = work_a / (inertia_n * mean_torque(c.p, z, free, recoil))
-    for k in range(N_PARAMETERS):
-        normal[k, k] += 1e-9
     misfit = MISFIT_LOG_SD * max(cost - GOOD_COST, 0.0)  # a poor fit is an uncertain one
-    log_var = min(max(np.linalg.inv(normal)[3, 3], 0.0), 1.0) + misfit * misfit
+    log_var = min(last_variance(normal), 1.0) + misfit * misfit
     raw = min(max(c.p[3], -8.0), 5.0) + math.log(inertia_n / 30.0)
     c.raw_n = 30.0 * math.exp(raw)
     _combine(c, unit, raw, log_var, f, work_a if steady else -1.0)

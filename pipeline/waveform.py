@@ -140,6 +140,78 @@ def _cost(r: NDArray[np.float64]) -> float:
 
 
 @njit(cache=True, nogil=True)
+def factor(a: NDArray[np.float64]) -> None:
+    """Cholesky's L of a small symmetric positive matrix, into its lower half.
+
+    By plain loops, as all of this module: what numpy does with arrays of four costs more than the
+    sums, and LAPACK and slices take numba 14 s to compile.
+    """
+    n = a.shape[0]
+    for j in range(n):
+        for i in range(j, n):
+            total = a[i, j]
+            for k in range(j):
+                total -= a[i, k] * a[j, k]
+            a[i, j] = math.sqrt(max(total, 1e-12)) if i == j else total / a[j, j]
+
+
+@njit(cache=True, nogil=True)
+def solve(factored: NDArray[np.float64], b: NDArray[np.float64]) -> None:
+    """x of L Lᵀ x = b, into b."""
+    n = b.size
+    for i in range(n):
+        for k in range(i):
+            b[i] -= factored[i, k] * b[k]
+        b[i] /= factored[i, i]
+    for i in range(n - 1, -1, -1):
+        for k in range(i + 1, n):
+            b[i] -= factored[k, i] * b[k]
+        b[i] /= factored[i, i]
+
+
+@njit(cache=True, nogil=True)
+def last_variance(normal: NDArray[np.float64]) -> float:
+    """Variance of the last parameter: the last diagonal element of the inverse of JᵀJ."""
+    factored = np.empty((N_PARAMETERS, N_PARAMETERS))
+    _copy(normal, factored)
+    for k in range(N_PARAMETERS):
+        factored[k, k] += 1e-9
+    factor(factored)
+    return 1.0 / factored[N_PARAMETERS - 1, N_PARAMETERS - 1] ** 2
+
+
+@njit(cache=True, nogil=True)
+def _copy(a: NDArray[np.float64], out: NDArray[np.float64]) -> None:
+    for i in range(N_PARAMETERS):
+        for j in range(N_PARAMETERS):
+            out[i, j] = a[i, j]
+
+
+@njit(cache=True, nogil=True)
+def _copy_row(a: NDArray[np.float64], out: NDArray[np.float64]) -> None:
+    for k in range(a.size):
+        out[k] = a[k]
+
+
+@njit(cache=True, nogil=True)
+def _normal_equations(
+    jacobian: NDArray[np.float64],
+    r: NDArray[np.float64],
+    normal: NDArray[np.float64],
+    gradient: NDArray[np.float64],
+) -> None:
+    for i in range(N_PARAMETERS):
+        for k in range(N_PARAMETERS):
+            total = 0.0
+            for j in range(N_RESIDUALS):
+                total += jacobian[j, i] * jacobian[j, k]
+            normal[i, k] = total
+        gradient[i] = 0.0
+        for j in range(N_RESIDUALS):
+            gradient[i] += jacobian[j, i] * r[j]
+
+
+@njit(cache=True, nogil=True)
 def refine(
     p: NDArray[np.float64],
     z: NDArray[np.complex128],
@@ -155,31 +227,33 @@ def refine(
     r = np.zeros(N_RESIDUALS)
     trial = np.zeros(N_RESIDUALS)
     jacobian = np.zeros((N_RESIDUALS, N_PARAMETERS))
+    damped = np.zeros((N_PARAMETERS, N_PARAMETERS))
+    move = np.zeros(N_PARAMETERS)
     q = np.zeros(N_PARAMETERS)
     residuals(p, z, free, recoil, f_hz, torque, inertia_n, r)
     cost = _cost(r)
     damp = 1e-3
     for _ in range(steps):
         for k in range(N_PARAMETERS):
-            q[:] = p
+            _copy_row(p, q)
             q[k] += 1e-4
             residuals(q, z, free, recoil, f_hz, torque, inertia_n, trial)
             for j in range(N_RESIDUALS):
                 jacobian[j, k] = (trial[j] - r[j]) * 1e4
-        normal[:, :] = jacobian.T @ jacobian
-        gradient = jacobian.T @ r
-        lhs = normal.copy()
+        _normal_equations(jacobian, r, normal, move)
+        _copy(normal, damped)
         for k in range(N_PARAMETERS):
-            lhs[k, k] += damp * normal[k, k] + 1e-9
-        move = np.linalg.solve(lhs, gradient)
+            damped[k, k] += damp * normal[k, k] + 1e-9
+        factor(damped)
+        solve(damped, move)
         for k in range(N_PARAMETERS):
             q[k] = p[k] - min(max(move[k], -1.0), 1.0)
         residuals(q, z, free, recoil, f_hz, torque, inertia_n, trial)
         better = _cost(trial)
         if better < cost:
             gain = cost - better
-            p[:] = q
-            r[:] = trial
+            _copy_row(q, p)
+            _copy_row(trial, r)
             cost = better
             damp = max(0.2 * damp, 1e-6)
             if gain < 1e-4 * cost + 1e-6:
@@ -223,6 +297,6 @@ def invert(
             cost = refine(start, z, free, recoil, f_hz, torque, inertia_n, 15, other)
             if cost < best:
                 best = cost
-                p[:] = start
-                normal[:, :] = other
+                _copy_row(start, p)
+                _copy(other, normal)
     return best
