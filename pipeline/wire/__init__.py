@@ -6,6 +6,7 @@ topics. Knows `model`, numpy and pydantic, and nothing of who sends or reads a m
 """
 
 from pipeline.wire.errors import DecodeError, DecodeReason
+from pipeline.wire.frame import sample_time_ns
 from pipeline.wire.messages import REJECTED_PAYLOAD_BYTES, decode, encode
 from pipeline.wire.shapes import RATE_HZ_MAX, RATE_HZ_MIN, SAMPLE_COUNT_MAX, T_NS_MAX
 from pipeline.wire.topics import (
@@ -31,4 +32,5 @@ __all__ = [
     "encode",
     "format_topic",
     "parse_topic",
+    "sample_time_ns",
 ]

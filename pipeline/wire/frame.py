@@ -36,6 +36,7 @@ _Header: TypeAlias = tuple[
 _CRC = struct.Struct("<I")
 _MAGIC = b"MGF1"
 _HEADER_BYTES: Final = 1  # its place in an unpacked header
+_T0_NS: Final = 5
 _COUNT: Final = 7
 _SAMPLE = np.dtype("<i2")
 _BYTES_PER_SAMPLE = 8  # ax, ay, az, current
@@ -119,6 +120,21 @@ def _read_header(payload: bytes) -> _Header:
     if computed != sent:
         raise DecodeError(DecodeReason.BAD_CRC, f"CRC is {computed:08x}, the frame says {sent:08x}")
     return header
+
+
+def sample_time_ns(payload: bytes) -> int | None:
+    """When a frame begins, for whoever only files it; None for bytes that are no frame.
+
+    Of a binary frame nothing else is looked at, its CRC neither.
+    """
+    if payload[:4] == _MAGIC and len(payload) >= _HEADER.size:
+        return int(_HEADER.unpack_from(payload)[_T0_NS])
+    if payload[:1] != b"{":
+        return None
+    try:
+        return parse(_FRAME, payload, JSON_FRAME_BYTES_MAX)["t0_ns"]
+    except DecodeError:
+        return None
 
 
 def encode_frame(frame: Frame) -> bytes:

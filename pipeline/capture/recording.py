@@ -57,10 +57,13 @@ class RecordingFormatError(RecordingError):
 
 
 class RecordingWriter:
-    """Writes a recording. `close`, or the end of a `with` whatever ended it, completes it."""
+    """Writes a recording. `close`, or the end of a `with` whatever ended it, completes it.
 
-    def __init__(self, path: Path) -> None:
-        if path.exists():
+    With `replace`, one of that name is replaced at once when the new one is complete.
+    """
+
+    def __init__(self, path: Path, *, replace: bool = False) -> None:
+        if not replace and path.exists():
             raise RecordingExistsError(
                 f"the recording {path} exists already: choose another name, or delete it"
             )
@@ -100,7 +103,7 @@ class RecordingWriter:
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
-            self._part.rename(self.path)
+            self._part.replace(self.path)
             _sync_directory(self.path.parent)
 
     def __enter__(self) -> Self:

@@ -1,0 +1,170 @@
+"""The black box: 20 s before to 10 s after each medium or high alarm, raw, on the disk.
+
+`took` is told what the pipeline has just handled: messages, with the records they gave rise to. An
+alarm that is raised is written at once with what came before it, and merged with the rest when its
+10 s have passed; a `kill -9` between the two leaves the first. Only the ring holds frames: a
+capture that still needs what is about to leave the ring is written first.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from pipeline.capture.folder import SUFFIX, CaptureFolder, capture_name
+from pipeline.capture.ring import BEFORE_NS, NS_PER_S, Ring
+from pipeline.capture.session_log import SessionLog
+from pipeline.capture.writing import CaptureWriter
+from pipeline.model import Alarm, AlarmState, DeviceId, Received, Record
+from pipeline.wire import DecodeError, TopicKind, parse_topic, sample_time_ns
+
+AFTER_NS: Final = 10 * NS_PER_S  # issue 7, "Black box"
+LATE_NS: Final = NS_PER_S  # how late a frame may come and still count (monitor.reorder_window_s)
+# A gun that falls silent never reaches the end of its window: it is over so long after the alarm,
+# by arrival. Engineering choice.
+SILENT_NS: Final = AFTER_NS + 5 * NS_PER_S
+SWEEP_NS: Final = NS_PER_S
+NAMES_KEPT: Final = 4_096  # of captures begun: an alarm each of twice the largest fleet
+
+
+@dataclass(frozen=True, slots=True)
+class BlackBoxStatus:
+    """How the black box fares; all but `open` and `ring_bytes` count since the start."""
+
+    captures: int  # alarms with a capture
+    open: int  # of these, whose 10 s have not passed
+    dropped: int  # pieces the disk was too slow for
+    failed: int  # pieces the disk refused
+    last_error: str | None
+    ring_bytes: int
+    shortened: int  # frames that left memory before their 20 s, for want of it
+    deleted: int  # files deleted to stay below the limit
+
+
+@dataclass(slots=True)
+class _Open:
+    name: str
+    id: DeviceId
+    from_ns: int  # sample time
+    to_ns: int
+    deadline_ns: int  # by arrival, as is the next
+    written_ns: int = 0  # what came up to then is written
+
+
+class BlackBox:
+    """Belongs to the event loop: `took` never waits, and nothing it meets stops it."""
+
+    def __init__(
+        self,
+        folder: CaptureFolder,
+        ring_bytes_max: int,
+        writer: CaptureWriter,
+        sessions: SessionLog | None = None,
+    ) -> None:
+        self._folder = folder
+        self._writer = writer
+        self._sessions = sessions
+        self._ring = Ring(ring_bytes_max)
+        self._open: dict[str, _Open] = {}
+        self._begun: dict[str, None] = {}  # names, the oldest first
+        self._captures = 0
+        self._now_ns = self._swept_ns = 0
+
+    @property
+    def status(self) -> BlackBoxStatus:
+        return BlackBoxStatus(
+            captures=self._captures,
+            open=len(self._open),
+            dropped=self._writer.dropped,
+            failed=self._writer.failed,
+            last_error=self._writer.last_error,
+            ring_bytes=self._ring.bytes,
+            shortened=self._ring.shortened,
+            deleted=self._folder.deleted,
+        )
+
+    def took(self, messages: Sequence[Received], records: Sequence[Record], now_ns: int) -> None:
+        """What was just handled, at `now_ns` by arrival; without messages, time has passed."""
+        self._now_ns = max(self._now_ns, now_ns)
+        by_gun = self._keep(messages)
+        for record in records:
+            if isinstance(record, Alarm) and (opened := self._begin(record)) is not None:
+                self._write(opened)
+        if self._sessions is not None:
+            self._sessions.took(by_gun, records, self._ring, self._now_ns)
+        self._finish()
+        self._trim(by_gun)
+
+    def close(self) -> None:
+        """Hand over what is open. The writer has to be closed after it."""
+        for opened in self._open.values():
+            self._write(opened)
+        self._open.clear()
+        if self._sessions is not None:
+            self._sessions.close()
+
+    def _keep(self, messages: Iterable[Received]) -> dict[DeviceId, list[Received]]:
+        by_gun: dict[DeviceId, list[Received]] = defaultdict(list)
+        for message in messages:
+            try:
+                kind, id_, _ = parse_topic(message.topic)
+            except DecodeError:
+                continue
+            if kind is TopicKind.TELEMETRY:
+                self._ring.put(id_, sample_time_ns(message.payload), message)
+            elif kind in (TopicKind.STATE, TopicKind.SESSION):
+                self._ring.note(id_, kind, message)
+            else:
+                continue
+            by_gun[id_].append(message)
+        return by_gun
+
+    def _begin(self, alarm: Alarm) -> _Open | None:
+        """An alarm that is raised, or becomes more urgent, opens a capture, once."""
+        name = capture_name(alarm)
+        if name is None or name in self._begun:
+            return None
+        if alarm.changed_at_ns != alarm.raised_at_ns and not self._rises(alarm, name):
+            return None
+        self._begun[name] = None
+        if len(self._begun) > NAMES_KEPT:
+            del self._begun[next(iter(self._begun))]
+        self._captures += 1
+        at_ns = alarm.changed_at_ns
+        deadline_ns = self._now_ns + SILENT_NS
+        opened = _Open(name, alarm.id, at_ns - BEFORE_NS, at_ns + AFTER_NS, deadline_ns)
+        self._open[name] = opened
+        return opened
+
+    def _rises(self, alarm: Alarm, name: str) -> bool:
+        """Not an old alarm of another run that is judged again: that one has its file."""
+        return alarm.state is AlarmState.ACTIVE_UNACK and self._folder.find(name) is None
+
+    def _write(self, opened: _Open) -> None:
+        """What there is of it so far; the folder merges it with what was written before."""
+        opened.written_ns = self._now_ns
+        messages = self._ring.window(opened.id, opened.from_ns, opened.to_ns)
+        self._writer.put(self._folder, self._folder.directory / f"{opened.name}{SUFFIX}", messages)
+
+    def _finish(self) -> None:
+        for opened in [each for each in self._open.values() if self._is_over(each)]:
+            self._write(opened)
+            del self._open[opened.name]
+
+    def _is_over(self, opened: _Open) -> bool:
+        if self._now_ns >= opened.deadline_ns:
+            return True
+        newest_ns = self._ring.newest_t0_ns(opened.id)
+        return newest_ns is not None and newest_ns >= opened.to_ns + LATE_NS
+
+    def _trim(self, heard: Iterable[DeviceId]) -> None:
+        guns: Iterable[DeviceId] | None = heard
+        if not 0 <= self._now_ns - self._swept_ns < SWEEP_NS:
+            guns, self._swept_ns = None, self._now_ns
+        for id_ in self._ring.trim(self._now_ns, guns):
+            oldest_ns = self._ring.oldest_ns(id_)
+            for opened in self._open.values():
+                if opened.id == id_ and oldest_ns > opened.written_ns:
+                    self._write(opened)
