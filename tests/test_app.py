@@ -29,14 +29,17 @@ from devices.demo import demo_fleet
 from devices.fleet import FleetReport, run_fleet
 from devices.script import NetworkFaults
 from pipeline.app import Pipeline, make_monitor
+from pipeline.capture import CaptureFolder, name_captures, read_recording
 from pipeline.cli.gun_models import known_guns
 from pipeline.cli.replaying import alarm_line
 from pipeline.config import BrokerSection, PageSection, Settings, StoreSection, load
 from pipeline.model import Alarm, AlarmState, Counters, Received
 from pipeline.rules import ALARMS, Signal
 from pipeline.store import AlarmFilter, Store, StoreReader
+from pipeline.wire import sample_time_ns
 
 READY_S_MAX = 120.0  # the first one compiles, half a minute and more on a busy machine
+SECOND_NS = 1_000_000_000
 STOP_S_MAX = 30.0  # a stuck pipeline fails the test; how fast a good one is, is measured elsewhere
 # What the samples say. The others (offline, silent, rejecting) are about when messages arrived.
 BY_SAMPLES = {rule for rule, row in ALARMS.items() if row.signal is not Signal.LINK}
@@ -130,7 +133,30 @@ def stored_alarms(settings: Settings) -> list[str]:
 def replayed_alarms(settings: Settings, log: Sequence[Received]) -> list[str]:
     """The same of one undisturbed replay."""
     monitor = make_monitor(settings, known_guns(settings))
-    return lines_of(each for each in monitor.feed(log) if isinstance(each, Alarm))
+    return lines_of(each for each in name_captures(monitor.feed(log)) if isinstance(each, Alarm))
+
+
+def captures_missing(settings: Settings, log: Sequence[Received]) -> list[str]:
+    """What is wrong with the captures of the stored alarms: every frame of 5 s around is there."""
+    folder = CaptureFolder(settings.capture_directory / "alarms", 10**9)
+    with StoreReader.open(settings.store.directory) as reader:
+        raised = {each.alarm.capture: each.alarm for each in reader.alarm_history(AlarmFilter())}
+    found = []
+    for name, alarm in raised.items():
+        if name is None or alarm.rule not in BY_SAMPLES:
+            continue
+        path = folder.find(name)
+        kept = {row.payload for row in read_recording(path)} if path is not None else set()
+        around_ns = range(alarm.raised_at_ns - 5 * SECOND_NS, alarm.raised_at_ns + 5 * SECOND_NS)
+        due = {
+            row.payload
+            for row in log
+            if row.topic.startswith(f"massage/v1/{alarm.id.clinic}/{alarm.id.device}/telemetry")
+            and sample_time_ns(row.payload) in around_ns
+        }
+        if not due or due - kept:
+            found.append(f"{alarm.rule}: {len(due - kept)} of {len(due)} frames are missing")
+    return found
 
 
 def lines_of(alarms: Iterable[Alarm]) -> list[str]:
@@ -173,6 +199,7 @@ def test_a_broker_changes_nothing_of_the_alarms(
     assert counters.frames == counters.frames_processed == frames_in(log)
     alarms = stored_alarms(settings)
     assert alarms == replayed_alarms(settings, log)
+    assert captures_missing(settings, log) == []
     assert {json.loads(line)["rule"] for line in alarms} >= {
         "OVERDWELL",
         "EXCESS_PRESSURE",
@@ -327,6 +354,7 @@ def test_kill_dash_nine_changes_nothing(
     print(counters)
     assert counters.frames_missing == counters.frames_late == 0
     assert stored_alarms(settings) == replayed_alarms(settings, rough_log)
+    assert captures_missing(settings, rough_log) == []
 
 
 def _seen(settings: Settings) -> int:

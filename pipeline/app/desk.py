@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
+from pipeline.capture import BlackBox
 from pipeline.config import Settings
 from pipeline.model import Alarm, DeviceStatus, Live, Received, Record
 from pipeline.monitor import Monitor
@@ -55,6 +56,7 @@ class Desk:
     listeners: list[Listener] = field(default_factory=list)
     taps: list[Tap] = field(default_factory=list)
     page_url: str | None = None
+    black_box: BlackBox | None = None
 
 
 Edge: TypeAlias = Callable[[Desk], AbstractAsyncContextManager[None]]

@@ -12,6 +12,7 @@ import structlog
 from pipeline.app.desk import Desk
 from pipeline.app.keeper import Keeper
 from pipeline.app.timer import Timer
+from pipeline.capture import name_captures
 from pipeline.model import Alarm, Counters, DeadLetter, DeviceStatus, Received, Record, Rejected
 from pipeline.sources import Batch
 from pipeline.wire import REJECTED_PAYLOAD_BYTES, DecodeError, parse_topic
@@ -74,6 +75,8 @@ class Flow:
 
     def _take(self, messages: Sequence[Received], records: list[Record]) -> None:
         """Keep records for the checkpoint, and send at once what others wait for."""
+        if self._settings.capture.enabled:
+            records = name_captures(records)
         self._keeper.keep(records)
         for tap in self._taps:
             tap.took(messages, records)

@@ -10,7 +10,7 @@ from typing import Final
 
 import structlog
 
-from pipeline.app import serving
+from pipeline.app import capturing, serving
 from pipeline.app.desk import Desk, Edge, Listener
 from pipeline.app.flow import Flow, news
 from pipeline.app.guns import KnownGuns, make_monitor
@@ -117,6 +117,8 @@ class Pipeline:
 def _edges(settings: Settings) -> list[Edge]:
     """What runs beside the loop, in the order in which it begins; the last to begin ends first."""
     edges: list[Edge] = []
+    if settings.capture.enabled or settings.capture.sessions:
+        edges.append(capturing.black_box)
     if settings.page.enabled:
         edges.append(serving.page)
     return edges

@@ -62,7 +62,10 @@ class BlackBox:
         ring_bytes_max: int,
         writer: CaptureWriter,
         sessions: SessionLog | None = None,
+        *,
+        captures_alarms: bool = True,
     ) -> None:
+        self._captures_alarms = captures_alarms
         self._folder = folder
         self._writer = writer
         self._sessions = sessions
@@ -71,6 +74,7 @@ class BlackBox:
         self._begun: dict[str, None] = {}  # names, the oldest first
         self._captures = 0
         self._now_ns = self._swept_ns = 0
+        writer.clean(folder)
 
     @property
     def status(self) -> BlackBoxStatus:
@@ -89,8 +93,8 @@ class BlackBox:
         """What was just handled, at `now_ns` by arrival; without messages, time has passed."""
         self._now_ns = max(self._now_ns, now_ns)
         by_gun = self._keep(messages)
-        for record in records:
-            if isinstance(record, Alarm) and (opened := self._begin(record)) is not None:
+        for alarm in [each for each in records if isinstance(each, Alarm)]:
+            if self._captures_alarms and (opened := self._begin(alarm)) is not None:
                 self._write(opened)
         if self._sessions is not None:
             self._sessions.took(by_gun, records, self._ring, self._now_ns)

@@ -51,6 +51,7 @@ class SessionLog:
         self._folder = folder
         self._writer = writer
         self._pieces: dict[DeviceId, _Piece] = {}
+        writer.clean(folder)
 
     def took(
         self,

@@ -207,6 +207,51 @@ class PublishSection(Section):
     )
 
 
+class CaptureSection(Section):
+    """The black box: raw samples around an alarm, and whole sessions if wanted.
+
+    They say who was treated when, and are readable by their owner alone, as the store is.
+    """
+
+    # 30 s of a gun at 1600 Hz are 380 kB, 250 kB on the disk: 5 GB hold 20,000 alarms. 512 MB are
+    # 20 s of 2,000 such guns, the fleet that one process is built for. Engineering choices.
+
+    enabled: bool = Field(
+        True,
+        description="Whether 20 s before to 10 s after each medium or high alarm are kept.",
+    )
+    directory: FilePath | None = Field(
+        None,
+        examples=["/var/lib/myoguard/captures"],
+        description="Where they are kept; without it, `captures` in the store's directory.",
+    )
+    size_max_gb: float = Field(
+        5.0,
+        ge=0.01,
+        allow_inf_nan=False,
+        description="Above this, the oldest captures are deleted first [GB]. One takes a quarter"
+        " of a megabyte.",
+    )
+    memory_max_mb: float = Field(
+        512.0,
+        ge=1.0,
+        allow_inf_nan=False,
+        description="Memory for the last 20 s of all guns [MB]. A gun at 1600 Hz takes a quarter"
+        " of a megabyte; where that is not enough for all, captures begin later, and it is said.",
+    )
+    sessions: bool = Field(
+        False,
+        description="Whether whole sessions are kept too, raw: 45 MB for an hour of a gun at"
+        " 1600 Hz.",
+    )
+    sessions_size_max_gb: float = Field(
+        50.0,
+        ge=0.01,
+        allow_inf_nan=False,
+        description="Above this, the oldest minutes of kept sessions are deleted first [GB].",
+    )
+
+
 class SiteLimits(Section):
     """A clinic's own limits for one body site; what is left out stays as in docs/alarms.md."""
 
@@ -246,6 +291,12 @@ class Settings(BaseSettings):
     profiles: ProfileSection = ProfileSection()
     page: PageSection = PageSection()
     publish: PublishSection = PublishSection()
+    capture: CaptureSection = CaptureSection()
+
+    @property
+    def capture_directory(self) -> Path:
+        """Where captures and kept sessions lie."""
+        return self.capture.directory or self.store.directory / "captures"
 
     @classmethod
     def settings_customise_sources(

@@ -1,0 +1,79 @@
+"""The black box as an edge: a tap on all that goes through, and what it says when it suffers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+import structlog
+
+from pipeline.app.desk import Desk
+from pipeline.app.timer import Timer
+from pipeline.capture import BlackBox, BlackBoxStatus, CaptureFolder, CaptureWriter, SessionLog
+from pipeline.config import Settings
+from pipeline.model import Received, Record
+
+LOOK_S: Final = 10.0  # how often its troubles are looked for; engineering choice
+GB: Final = 10**9
+MB: Final = 10**6
+
+_log = structlog.get_logger("myoguard")
+
+
+@asynccontextmanager
+async def black_box(desk: Desk) -> AsyncIterator[None]:
+    """Capture for as long as the pipeline runs; then write what is open."""
+    writer = CaptureWriter()
+    box = make_black_box(desk.settings, writer)
+    desk.taps.append(_BlackBoxTap(box))
+    desk.black_box = box
+    try:
+        yield
+    finally:
+        box.close()
+        await asyncio.to_thread(writer.close)
+
+
+def make_black_box(settings: Settings, writer: CaptureWriter) -> BlackBox:
+    section, directory = settings.capture, settings.capture_directory
+    sessions = None
+    if section.sessions:
+        folder = CaptureFolder(directory / "sessions", round(section.sessions_size_max_gb * GB))
+        sessions = SessionLog(folder, writer)
+    return BlackBox(
+        CaptureFolder(directory / "alarms", round(section.size_max_gb * GB)),
+        round(section.memory_max_mb * MB),
+        writer,
+        sessions,
+        captures_alarms=section.enabled,
+    )
+
+
+class _BlackBoxTap:
+    def __init__(self, box: BlackBox) -> None:
+        self._box = box
+        self._look = Timer(LOOK_S)
+        self._before = box.status
+
+    def took(self, messages: Sequence[Received], records: Sequence[Record]) -> None:
+        now_ns = messages[-1].received_at_ns if messages else time.time_ns()
+        self._box.took(messages, records, now_ns)
+        if self._look.is_due(time.monotonic()):
+            before, self._before = self._before, self._box.status
+            _tell(before, self._before)
+
+
+def _tell(before: BlackBoxStatus, now: BlackBoxStatus) -> None:
+    """What became worse since the last look."""
+    if now.failed > before.failed:
+        _log.error("captures could not be written", reason=now.last_error, failed=now.failed)
+    if now.dropped > before.dropped:
+        _log.warning("captures were given up: the disk is too slow", dropped=now.dropped)
+    if now.shortened > before.shortened:
+        _log.warning(
+            "captures begin less than 20 s before an alarm: raise capture.memory_max_mb",
+            frames=now.shortened - before.shortened,
+        )
