@@ -1,4 +1,6 @@
-"""What goes out over MQTT, through a bounded outbox: alarms, live values, dead letters, commands.
+"""What goes out over MQTT, through a bounded outbox: alarms, live values, letters.
+
+A letter is said once: a dead letter, a command, what somebody at the page did about an alarm.
 
 `Publisher.offer` never waits and never raises for a message; a task of its own empties the outbox
 while the broker can be reached. Of an alarm only the newest state is kept, so an outage makes
@@ -19,7 +21,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final, NamedTuple, Self, TypeAlias
 
-from pipeline.model import Alarm, AlarmState, Command, Live, Rejected
+from pipeline.model import Alarm, AlarmAction, AlarmState, Command, Live, Rejected
 from pipeline.mqtt import (
     ANONYMOUS,
     Connection,
@@ -31,7 +33,7 @@ from pipeline.mqtt import (
 )
 from pipeline.wire import encode
 
-Outgoing: TypeAlias = Alarm | Live | Rejected | Command
+Outgoing: TypeAlias = Alarm | AlarmAction | Live | Rejected | Command
 
 LIVE_INTERVAL_S: Final = 0.25  # contract, "live": at most 4 a second
 # Engineering choices. Alarms standing at once: 2,000 guns with 30 rules each. Letters: a burst of
@@ -41,6 +43,8 @@ STANDING_MAX: Final = 65_536
 LETTERS_MAX: Final = 1_024
 WAVE_MESSAGES: Final = 64
 CLOSE_S_MAX: Final = 3.0
+# What somebody did at the page is not done behind their back after the page said that it failed.
+ACTION_NS_MAX: Final = 10_000_000_000
 
 
 @dataclass(slots=True)
@@ -53,8 +57,9 @@ class PublishCounters:
     alarms_forgotten: int = 0  # more stood at once than STANDING_MAX
     live_merged: int = 0
     rejected_dropped: int = 0
+    actions_dropped: int = 0
     commands_dropped: int = 0
-    commands_expired: int = 0
+    letters_expired: int = 0
     commands_withheld: int = 0  # commands are off
 
 
@@ -148,6 +153,9 @@ class Publisher:
                 self._put_live(message)
             case Rejected():
                 self.counters.rejected_dropped += not self._put_letter(message, None)
+            case AlarmAction():
+                put = self._put_letter(message, self._clock_ns() + ACTION_NS_MAX)
+                self.counters.actions_dropped += not put
             case Command() if self._commands:
                 put = self._put_letter(message, message.expires_at_ns)
                 self.counters.commands_dropped += not put
@@ -174,7 +182,9 @@ class Publisher:
             live = replace(live, guns={**waiting.guns, **live.guns})
         self._live[live.clinic] = live
 
-    def _put_letter(self, message: Rejected | Command, expires_at_ns: int | None) -> bool:
+    def _put_letter(
+        self, message: Rejected | AlarmAction | Command, expires_at_ns: int | None
+    ) -> bool:
         if len(self._letters) >= LETTERS_MAX:
             return False
         self._letters.append(_Letter(*encode(message), expires_at_ns))
@@ -214,7 +224,7 @@ class Publisher:
         if due:
             await connection.publish_all([(each.topic, each.payload) for each in due], retain=False)
         self.counters.sent += len(due)
-        self.counters.commands_expired += len(wave) - len(due)
+        self.counters.letters_expired += len(wave) - len(due)
         for _ in wave:
             self._letters.popleft()
 

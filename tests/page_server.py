@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, Page
 from servers import DEADLINE_S, HOST, free_port
 from store_records import GUN, HOP_NS, T0_NS, alarm, hop, status
 
+from pipeline.accounts import Accounts
 from pipeline.model import (
     Alarm,
     AlarmState,
@@ -25,7 +26,7 @@ from pipeline.model import (
     MotorState,
     Record,
 )
-from pipeline.page import LiveBoard, serve
+from pipeline.page import LiveBoard, Place, Sources, serve
 from pipeline.store import Store
 
 CHROMIUM = "/usr/bin/chromium"
@@ -55,9 +56,10 @@ def put(board: LiveBoard, gun: LiveGun, device: DeviceId = GUN) -> None:
 class Served:
     """The page on a free port, its event loop in a thread of its own."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, accounts: Accounts | None = None) -> None:
         self.directory = directory
         self.board = LiveBoard()
+        self.accounts = accounts or Accounts(directory.parent / "accounts.json")
         self.port = free_port()
         self.address = f"http://{HOST}:{self.port}"
         self.error: BaseException | None = None
@@ -68,7 +70,11 @@ class Served:
     async def _serve(self) -> None:
         self._loop, started = asyncio.get_running_loop(), asyncio.Event()
         self._task = asyncio.create_task(
-            serve(self.board, self.directory, HOST, self.port, started=started)
+            serve(
+                Sources(self.board, self.directory),
+                Place(HOST, self.port, self.accounts),
+                started=started,
+            )
         )
         self._talk()
         waiting = asyncio.create_task(started.wait())
@@ -184,7 +190,7 @@ def raise_pressure(gun: DeviceId, now_ns: int, **changes: object) -> Alarm:
     return replace(raised, **changes)  # type: ignore[arg-type]
 
 
-CUT_OFF = """() => [...document.querySelectorAll(".tile, .chip, .alarm, .top")]
+CUT_OFF = """() => [...document.querySelectorAll(".tile, .chip, .alarm, .top, .header, .banner")]
   .filter((box) => box.scrollWidth > box.clientWidth).map((box) => box.textContent)"""
 
 # Every piece of text whose contrast with what it stands on is under 4.5:1 (WCAG 2.2, 1.4.3 AA).

@@ -340,6 +340,7 @@ OTHER_VALUES: Mapping[str, object] = {
     "page.enabled": False,
     "page.host": "::1",
     "page.port": 9,
+    "page.public_url": "https://guns.example",
     "publish.alarms": False,
     "publish.live": False,
     "publish.commands": True,

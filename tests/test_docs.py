@@ -89,6 +89,10 @@ def test_every_command_shown_exists_with_its_options(shown: tuple[str, str]) -> 
 def check_our_command(page: str, words: list[str]) -> None:
     command = COMMANDS.get(words[0])
     assert command is not None, f"{page}: there is no `myoguard {words[0]}`"
+    inner = getattr(command, "commands", None)
+    if inner is not None and len(words) > 1:  # a command of commands, such as `account add`
+        command = inner.get(words[1])
+        assert command is not None, f"{page}: there is no `myoguard {' '.join(words[:2])}`"
     known = {name for each in command.params for name in (*each.opts, *each.secondary_opts)}
     given = {word for word in words[1:] if word.startswith("--")}
     assert given <= known, f"{page}: `myoguard {words[0]}` has no {', '.join(given - known)}"

@@ -41,7 +41,7 @@ from pipeline.model import (
     Priority,
     Record,
 )
-from pipeline.page import LiveBoard, PageError, listen, serve
+from pipeline.page import LiveBoard, PageError, Place, Sources, listen, serve
 from pipeline.store import Store
 
 
@@ -277,6 +277,8 @@ def test_the_page_answers_only_to_itself(served: Served) -> None:
     path = "/_nicegui_ws/socket.io/?EIO=4&transport=websocket"
     assert answer(served, path, Host=own, **handshake) == 403
     assert answer(served, path, Host=own, **(handshake | {"Origin": f"http://{own}"})) == 101
+    del handshake["Origin"]  # every browser names one
+    assert answer(served, path, Host=own, **handshake) == 403
 
 
 def test_without_a_store_it_says_so_and_goes_on_when_there_is_one(
@@ -312,9 +314,10 @@ def test_a_taken_port_and_a_second_page_are_refused_in_a_sentence(
     served: Served, tmp_path: Path
 ) -> None:
     with pytest.raises(PageError, match=rf"cannot listen on {HOST}:{served.port} .*page\.port"):
-        listen(HOST, served.port)
+        listen(Place(HOST, served.port, served.accounts))
+    place = Place(HOST, free_port(), served.accounts)
     with pytest.raises(PageError, match="already serves a page"):
-        served.run(serve(LiveBoard(), tmp_path, HOST, free_port()))
+        served.run(serve(Sources(LiveBoard(), tmp_path), place))
     assert answer(served) == 200
 
 

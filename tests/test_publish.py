@@ -172,7 +172,7 @@ def test_an_outage_keeps_only_the_newest_and_alarms_go_out_again_after_it(
             "g1": 999,
             "g2": 999,
         }
-        assert out.counters.commands_expired == 1
+        assert out.counters.letters_expired == 1
         assert out.status.reconnects == 1
 
     run(scenario())

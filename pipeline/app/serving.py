@@ -5,31 +5,41 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 import structlog
 
+from pipeline.accounts import Accounts
 from pipeline.app.desk import Desk
+from pipeline.config import Settings
+
+if TYPE_CHECKING:
+    from pipeline.page import Place
 
 _log = structlog.get_logger("myoguard")
 
 
+def place(settings: Settings) -> Place:
+    """Where the settings want the page, and for whom."""
+    from pipeline.page import Place  # noqa: PLC0415  a second, and optional
+
+    section = settings.page
+    return Place(section.host, section.port, Accounts(section.accounts_file), section.public_url)
+
+
 @asynccontextmanager
 async def page(desk: Desk) -> AsyncIterator[None]:
-    """Serve the page and put its address on the desk. Raises PageError."""
-    from pipeline.page import LiveBoard, listen, serve  # noqa: PLC0415  a second, and optional
+    """Serve the page and put its address on the desk. Raises PageError and AccountError."""
+    from pipeline.app.errands import PageErrands  # noqa: PLC0415  a second, and optional
+    from pipeline.page import LiveBoard, Sources, listen, serve  # noqa: PLC0415
 
-    section, board, started = desk.settings.page, LiveBoard(), asyncio.Event()
-    listener = listen(section.host, section.port)
+    where, board, started = place(desk.settings), LiveBoard(), asyncio.Event()
+    listener = listen(where)
     host, port = listener.getsockname()[:2]
-    serving = serve(
-        board,
-        desk.settings.store.directory,
-        section.host,
-        port,
-        started=started,
-        sites=desk.settings.site_table,
-        listener=listener,
+    sources = Sources(
+        board, desk.settings.store.directory, desk.settings.site_table, PageErrands(desk)
     )
+    serving = serve(sources, where, started=started, listener=listener)
     served = asyncio.create_task(serving, name="page")
     try:
         await _until_started(served, started)

@@ -14,7 +14,17 @@ from collections.abc import Callable
 
 import typer
 
-from pipeline.cli import bench, compiling, demo, doctor, fleet, recordings, terminal, watch
+from pipeline.cli import (
+    accounts,
+    bench,
+    compiling,
+    demo,
+    doctor,
+    fleet,
+    recordings,
+    terminal,
+    watch,
+)
 
 
 def _paragraphs(command: Callable[..., None]) -> str:
@@ -44,6 +54,7 @@ for command in (
     bench.evaluate,
 ):
     app.command(help=_paragraphs(command))(command)
+app.add_typer(accounts.account, name="account")
 
 
 def main() -> None:

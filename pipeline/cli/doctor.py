@@ -133,12 +133,16 @@ def _store(settings: Settings) -> Iterator[Finding]:
 
 
 def _page(settings: Settings) -> Iterator[Finding]:
+    from pipeline.app.serving import place  # noqa: PLC0415
     from pipeline.page import listen  # noqa: PLC0415
 
     page = settings.page
     if page.enabled:
-        listen(page.host, page.port).close()
-        yield Finding("page", f"{page.host}:{page.port} is free")
+        where = place(settings)
+        listen(where).close()
+        people = len(where.accounts.all())
+        who = f"{people} accounts" if people else "no accounts: whoever sits here may use all of it"
+        yield Finding("page", f"{page.host}:{page.port} is free; {who}")
 
 
 def _clock(_settings: Settings) -> Iterator[Finding]:

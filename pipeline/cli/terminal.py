@@ -22,6 +22,7 @@ ItemT = TypeVar("ItemT")
 # that a wrong option must not cost.
 SENTENCES: Final = frozenset(
     {
+        "pipeline.accounts.AccountError",
         "pipeline.calibration.CalibrationError",
         "pipeline.capture.RecordingError",
         "pipeline.cli.terminal.CommandError",

@@ -54,6 +54,19 @@ def _host(host: str) -> str:
     return host
 
 
+def _public_url(url: str | None) -> str | None:
+    if url is None:
+        return None
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1)
+    except ValueError:
+        valid = False
+    if not valid or parts.path.strip("/") or parts.query or parts.username is not None:
+        raise ValueError("must be https://name or https://name:port")
+    return url.rstrip("/")
+
+
 FilePath = Annotated[Path, AfterValidator(Path.expanduser)]
 
 
@@ -190,10 +203,21 @@ class PageSection(Section):
     enabled: bool = Field(True, description="Whether the page is served.")
     host: Annotated[str, AfterValidator(_host)] = Field(
         "127.0.0.1",
-        description="The address it is served at. It asks nobody who they are: beyond this machine"
-        " (`0.0.0.0`), put a proxy with a login before it.",
+        description="The address it is served at. Beyond this machine (`0.0.0.0`, or an address of"
+        " its network) it is served only once there are accounts.",
     )
     port: int = Field(8080, ge=0, le=65_535, description="Its TCP port; 0 takes a free one.")
+    accounts_file: FilePath = Field(
+        DATA_DIRECTORY / "accounts.json",
+        description="Where `myoguard account` keeps names, roles and hashed passwords. While it"
+        " holds none, whoever sits at this machine may use all of the page.",
+    )
+    public_url: Annotated[str | None, AfterValidator(_public_url)] = Field(
+        None,
+        examples=["https://guns.example"],
+        description="What people type, where a proxy stands before the page, such as one that"
+        " speaks TLS. Needs accounts.",
+    )
 
 
 class PublishSection(Section):

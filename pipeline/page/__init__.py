@@ -1,13 +1,25 @@
-"""The web page: the fleet as tiles, a gun's last minutes as charts. NiceGUI, nothing from outside.
+"""The web page: the fleet, its alarms, a gun's last minutes. NiceGUI, nothing from outside.
 
-May import `store`, `rules`, `sites`, `model`; never the monitor, whose state is not for reading.
-What it shows comes from the embedded store and from the LiveBoard that the composition root fills.
-Inside, from pure to NiceGUI: `board`, `words`, `alarm_lines`, `sightings`, `fleet`, `history`,
-`charts`; `archive` (the store, read in a thread), `watch` (the beat), `views`, `server`, and
-`assets` (what runs in the browser).
+May import `store`, `rules`, `sites`, `accounts`, `model`; never the monitor, whose state is not for
+reading. What it shows comes from the embedded store and from the LiveBoard that the composition
+root fills; what it is asked to do goes to the Errands of the composition root, and from there over
+MQTT. Inside, from pure to NiceGUI: `board`, `words`, `actions`, `alarm_lines`, `sightings`,
+`fleet`, `pulse`, `history`, `charts`; `archive` (the store, read in a thread), `watch` (the beat);
+`logins`, `gate` (what every request passes), `sign_in`; `frame` (what is around every view),
+`views`, `alarm_requests`, `server`, and `assets` (what runs in the browser).
 """
 
+from pipeline.page.actions import ErrandError, Errands
 from pipeline.page.board import LiveBoard
-from pipeline.page.server import PageError, listen, serve
+from pipeline.page.server import PageError, Place, Sources, listen, serve
 
-__all__ = ["LiveBoard", "PageError", "listen", "serve"]
+__all__ = [
+    "ErrandError",
+    "Errands",
+    "LiveBoard",
+    "PageError",
+    "Place",
+    "Sources",
+    "listen",
+    "serve",
+]

@@ -1,7 +1,8 @@
 """The alarms as the page lists them: merged from store and board, active first; pure.
 
-May import `board`, `words`, `rules` and `model`. The board wins: it has every transition before the
-store does, so that an alarm it saw cleared is gone even while the store still says active.
+May import `actions`, `board`, `words`, `rules` and `model`. The board wins: it has every transition
+before the store does, so that an alarm it saw cleared is gone even while the store still says
+active.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from pipeline.model import Alarm, AlarmState, Priority, Quality
+from pipeline.model import ActionKind, Alarm, AlarmState, Priority, Quality
 from pipeline.page import words
+from pipeline.page.actions import Asked, offered
 from pipeline.page.board import AlarmKey, LiveBoard, alarm_key
 from pipeline.rules import ALARMS, AlarmKind
 
@@ -18,6 +20,7 @@ NS_PER_S = 1_000_000_000
 RANK: Mapping[Priority, int] = {Priority.LOW: 1, Priority.MEDIUM: 2, Priority.HIGH: 3}
 # No data is never normal: an alarm that cannot be judged counts as active.
 ACTIVE = frozenset({AlarmState.ACTIVE_UNACK, AlarmState.ACTIVE_ACK, AlarmState.UNKNOWN})
+WAITING = frozenset({AlarmState.ACTIVE_UNACK, AlarmState.RTN_UNACK, AlarmState.LATCHED})
 HIDDEN = frozenset({AlarmState.SHELVED, AlarmState.SUPPRESSED})
 
 
@@ -33,16 +36,41 @@ class Badge:
 
 
 @dataclass(frozen=True, slots=True)
+class PastLine:
+    """One transition of an alarm, as the history lists it."""
+
+    position: int
+    at_ms: int
+    clinic: str
+    device: str
+    title: str
+    priority: Priority
+    event: str
+    evidence: str
+    site: str | None
+    operator: str | None
+    by: str | None
+    note: str
+    until_ms: int | None
+    notes: tuple[str, ...]
+    capture: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class AlarmLine:
     """An alarm with its evidence. `age_s` runs since it was raised, once over since it ended."""
 
     key: str
     clinic: str
     device: str
+    rule: str
+    alarm_id: str
     title: str
     priority: Priority
     state_text: str
     active: bool
+    urgent: bool  # see `attention`
+    waits: bool  # for somebody to acknowledge or reset it
     age_s: int
     evidence: str
     peak: str
@@ -51,6 +79,11 @@ class AlarmLine:
     advice: str
     notes: tuple[str, ...]
     until_ms: int | None
+    by: str | None  # who acknowledged, shelved or reset it last, and what they said
+    note: str
+    actions: tuple[ActionKind, ...]
+    asked: Asked | None
+    capture: str | None  # the name of its black box recording
 
 
 def standing(stored: Iterable[Alarm], board: LiveBoard) -> list[Alarm]:
@@ -97,16 +130,20 @@ def to_badge(alarm: Alarm, gun_now_ns: int) -> Badge:
     )
 
 
-def to_line(alarm: Alarm, gun_now_ns: int) -> AlarmLine:
+def to_line(alarm: Alarm, gun_now_ns: int, asked: Asked | None = None) -> AlarmLine:
     row = ALARMS.get(alarm.rule)
     return AlarmLine(
         key=f"{alarm.id}/{alarm.alarm_id}/{alarm.raised_at_ns}",
         clinic=alarm.id.clinic,
         device=alarm.id.device,
+        rule=alarm.rule,
+        alarm_id=alarm.alarm_id,
         title=words.rule_title(alarm.rule),
         priority=alarm.priority,
         state_text=words.STATE_WORDS[alarm.state],
         active=is_active(alarm),
+        urgent=attention(alarm) > 0,
+        waits=alarm.state in WAITING,
         age_s=age_s(alarm, gun_now_ns),
         evidence=words.evidence(alarm, is_over=not is_active(alarm)),
         peak=words.quantity(alarm.peak, alarm) if is_active(alarm) else "",
@@ -115,6 +152,31 @@ def to_line(alarm: Alarm, gun_now_ns: int) -> AlarmLine:
         advice=row.advice if row is not None else "",
         notes=_notes(alarm),
         until_ms=alarm.until_ns // 1_000_000 if alarm.until_ns is not None else None,
+        by=alarm.by,
+        note=alarm.note,
+        actions=offered(alarm),
+        asked=asked,
+        capture=alarm.capture,
+    )
+
+
+def to_past(position: int, alarm: Alarm) -> PastLine:
+    return PastLine(
+        position=position,
+        at_ms=alarm.changed_at_ns // 1_000_000,
+        clinic=alarm.id.clinic,
+        device=alarm.id.device,
+        title=words.rule_title(alarm.rule),
+        priority=alarm.priority,
+        event=words.EVENT_WORDS[alarm.state],
+        evidence=words.evidence(alarm, is_over=not is_active(alarm)),
+        site=words.site_words(alarm.site),
+        operator=alarm.operator,
+        by=alarm.by,
+        note=alarm.note,
+        until_ms=alarm.until_ns // 1_000_000 if alarm.until_ns is not None else None,
+        notes=_notes(alarm),
+        capture=alarm.capture,
     )
 
 

@@ -50,6 +50,10 @@ class Archive:
         except StoreError:
             return ()
 
+    async def past(self, wanted: AlarmFilter, limit: int) -> tuple[AlarmTransition, ...]:
+        """Alarm transitions of all guns, newest first. Raises StoreError."""
+        return await self._read(lambda store: store.alarm_history(wanted, limit))
+
     def close(self) -> None:
         """After the reads that are under way; nothing can be asked any more."""
         self._thread.submit(self._close)

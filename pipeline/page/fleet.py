@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 
 from pipeline.model import (
     Alarm,
@@ -24,8 +25,9 @@ from pipeline.model import (
     Priority,
 )
 from pipeline.page import alarm_lines, words
+from pipeline.page.actions import Asked
 from pipeline.page.alarm_lines import NS_PER_S, AlarmLine, Badge
-from pipeline.page.board import LiveBoard
+from pipeline.page.board import AlarmKey, LiveBoard, alarm_key
 from pipeline.page.sightings import Sightings
 from pipeline.rules import SILENCE_S
 from pipeline.sites import Site, SiteTable
@@ -34,6 +36,7 @@ from pipeline.store import GunView
 # A session whose gun has said nothing for this long is not going on. Engineering choice.
 SESSION_HELD_NS = 300 * NS_PER_S
 SILENCE_NS = round(SILENCE_S * NS_PER_S)
+NOTHING_ASKED: Mapping[AlarmKey, Asked] = MappingProxyType({})
 LINES_MAX = 40  # what anybody reads of a clinic's list; the others are counted
 
 
@@ -142,7 +145,12 @@ class _Gun:
 
 
 def compose(
-    stored: Stored, board: LiveBoard, sites: SiteTable, sightings: Sightings, now_ns: int
+    stored: Stored,
+    board: LiveBoard,
+    sites: SiteTable,
+    sightings: Sightings,
+    now_ns: int,
+    asked: Mapping[AlarmKey, Asked] = NOTHING_ASKED,
 ) -> Fleet:
     """Everything the fleet page shows at `now_ns`; takes note in `sightings` of what is new."""
     alarms = alarm_lines.standing(stored.alarms, board)
@@ -164,7 +172,9 @@ def compose(
         error=stored.error,
         guns=tuple(tile for _, tile in placed),
         alarms=tuple(
-            alarm_lines.to_line(alarm, sightings.gun_now_ns(alarm.id, now_ns))
+            alarm_lines.to_line(
+                alarm, sightings.gun_now_ns(alarm.id, now_ns), asked.get(alarm_key(alarm))
+            )
             for alarm in _first_of_each_clinic(alarms)
         ),
     )

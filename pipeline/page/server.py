@@ -1,8 +1,7 @@
 """The page as a server: uvicorn in the caller's event loop, NiceGUI on FastAPI, until cancelled.
 
-May import `watch`, `views` and the libraries. NiceGUI keeps one application a process, so one page
-is served at a time. The page asks nobody who they are: it answers only under its own name, and only
-to itself, so that no other site open in the same browser can read or drive it.
+May import the views, the requests, `gate`, `watch` and the libraries. NiceGUI keeps one application
+a process, so one page is served at a time. Everything passes the gate.
 """
 
 from __future__ import annotations
@@ -11,24 +10,25 @@ import asyncio
 import contextlib
 import errno
 import functools
-import ipaddress
 import os
 import socket
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import uvicorn
 from fastapi import FastAPI
 from nicegui import app as nicegui_app
 from nicegui import ui
-from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import PlainTextResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pipeline.page import views
+from pipeline.accounts import Accounts
+from pipeline.page import alarm_requests, sign_in, views
+from pipeline.page.actions import Errands
 from pipeline.page.archive import Archive
 from pipeline.page.board import LiveBoard
+from pipeline.page.frame import presence
+from pipeline.page.gate import ExposedError, Gate, Reach, refuse_exposure
+from pipeline.page.logins import Logins
 from pipeline.page.watch import Watch
 from pipeline.sites import SiteTable
 
@@ -37,18 +37,10 @@ GRACE_S = 1  # for requests under way when the page stops; the rest of it is don
 # before it, so a few suffice: NiceGUI's 1,000 of 200 guns would be 50 MB a browser.
 MESSAGES_KEPT = 40
 RECONNECT_S = 10.0  # a phone between two access points; engineering choice
-FORBIDDEN = 403
 FAVICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><circle cx="16" cy="16" r="15" '
     'fill="#00558c"/><path d="M4 17h6l3-8 5 15 4-10 2 3h4" fill="none" stroke="#fff" '
     'stroke-width="2.6" stroke-linejoin="round" stroke-linecap="round"/></svg>'
-)
-# NiceGUI compiles its templates in the browser and writes scripts into the page: hence the two
-# 'unsafe-'. Nothing is ever loaded from, or sent to, anywhere else.
-_POLICY = (
-    "default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
-    "style-src 'self' 'unsafe-inline'; connect-src 'self' ws: wss:; "
-    "frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
 )
 
 
@@ -56,40 +48,72 @@ class PageError(Exception):
     """The page cannot be served: one sentence with the place and the remedy."""
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the page is served, and who may come in. Without accounts, only on this machine."""
+
+    host: str
+    port: int
+    accounts: Accounts
+    public_url: str | None = None
+
+    @property
+    def reach(self) -> Reach:
+        return Reach(self.host, self.public_url)
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What the page shows, and who does what it is asked; without `errands` it only shows."""
+
+    board: LiveBoard
+    store_directory: Path
+    sites: SiteTable = field(default_factory=SiteTable)
+    errands: Errands | None = None
+
+
 async def serve(
-    board: LiveBoard,
-    store_directory: Path,
-    host: str,
-    port: int,
+    sources: Sources,
+    place: Place,
     *,
     started: asyncio.Event | None = None,
-    sites: SiteTable | None = None,
     listener: socket.socket | None = None,
 ) -> None:
-    """Serve the page at `host`:`port`, or on `listener`, until cancelled.
+    """Serve the page at `place`, or on a `listener` for it, until cancelled.
 
-    `sites` are the limits in force. Raises PageError where the address cannot be had.
+    Raises PageError where the address cannot be had.
     """
-    archive = Archive(store_directory)
-    watch = Watch(board, archive, sites or SiteTable())
-    listener = listener or listen(host, port)
-    with contextlib.closing(listener), _on_show(watch):
-        server = _Server(_configuration(host), started or asyncio.Event())
+    listener = listener or listen(place)
+    archive = Archive(sources.store_directory)
+    watch = Watch(sources.board, archive, sources.sites)
+    logins = Logins(place.accounts, open_to_all=place.reach.is_local)
+    with contextlib.closing(listener), _on_show(watch, archive, sources.errands):
+        gate = Gate(_application(), place.reach, logins)
+        server = _Server(_configuration(gate), started or asyncio.Event())
         serving = asyncio.create_task(server.serve(sockets=[listener]), name="page server")
-        watching = asyncio.create_task(watch.run(), name="page watch")
+        beside = [
+            asyncio.create_task(watch.run(), name="page watch"),
+            asyncio.create_task(presence.run(), name="page logins"),
+        ]
         try:
-            done, _ = await asyncio.wait({serving, watching}, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait({serving, *beside}, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:
             server.should_exit = True
-            watching.cancel()
-            await asyncio.wait({serving, watching})
+            for task in beside:
+                task.cancel()
+            await asyncio.wait({serving, *beside})
             archive.close()
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 takes a free one. Raises PageError."""
+def listen(place: Place) -> socket.socket:
+    """A listening socket; port 0 takes a free one. Raises PageError and AccountError."""
+    try:
+        refuse_exposure(place.reach, place.accounts)
+    except ExposedError as error:
+        raise PageError(str(error)) from None
+    host, port = place.host, place.port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family)
@@ -103,15 +127,15 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 @contextlib.contextmanager
-def _on_show(watch: Watch) -> Iterator[None]:
+def _on_show(watch: Watch, archive: Archive, errands: Errands | None) -> Iterator[None]:
     state = nicegui_app.state
     if getattr(state, "watch", None) is not None:
         raise PageError("this process already serves a page: start a second one as its own process")
-    state.watch = watch
+    state.watch, state.archive, state.errands = watch, archive, errands
     try:
         yield
     finally:
-        state.watch = None
+        state.watch = state.archive = state.errands = None
 
 
 class _Server(uvicorn.Server):
@@ -130,9 +154,9 @@ class _Server(uvicorn.Server):
         self._ready.set()
 
 
-def _configuration(host: str) -> uvicorn.Config:
+def _configuration(gate: Gate) -> uvicorn.Config:
     return uvicorn.Config(
-        _Guard(_application(), host),
+        gate,
         log_config=None,  # logging belongs to the process
         access_log=False,
         server_header=False,
@@ -145,6 +169,8 @@ def _configuration(host: str) -> uvicorn.Config:
 def _application() -> FastAPI:
     """NiceGUI can be mounted once a process; the pages find what they show in its state."""
     application = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    application.include_router(sign_in.router)
+    application.include_router(alarm_requests.router)
     ui.run_with(
         application,
         root=views.not_found_page,
@@ -159,48 +185,3 @@ def _application() -> FastAPI:
         binding_refresh_interval=None,
     )
     return application
-
-
-class _Guard:
-    """Refuses requests under a foreign name or from a foreign page, and sets the page's policy.
-
-    A foreign name in Host is DNS rebinding, a foreign Origin another site open in the browser.
-    """
-
-    def __init__(self, application: ASGIApp, host: str) -> None:
-        self._application = application
-        self._names = {"localhost", "127.0.0.1", "::1", host} if _is_loopback(host) else None
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await self._application(scope, receive, send)
-            return
-        if not self._is_ours(Headers(scope=scope)):
-            refusal = PlainTextResponse("This page answers only to itself.", FORBIDDEN)
-            await refusal(scope, receive, send)
-            return
-
-        async def send_with_policy(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers["Content-Security-Policy"] = _POLICY
-                headers["X-Content-Type-Options"] = "nosniff"
-                headers["Referrer-Policy"] = "no-referrer"
-            await send(message)
-
-        await self._application(scope, receive, send_with_policy)
-
-    def _is_ours(self, headers: Headers) -> bool:
-        host, origin = headers.get("host", ""), headers.get("origin")
-        try:
-            is_our_name = self._names is None or urlsplit(f"//{host}").hostname in self._names
-            return is_our_name and (origin is None or urlsplit(origin).netloc == host)
-        except ValueError:  # an address in brackets that is none
-            return False
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -1,58 +1,46 @@
-"""The pages as NiceGUI builds them: one custom element each, fed by the Watch.
+"""The views of the fleet and of one gun: a custom element each, fed by the Watch.
 
-May import `watch`, `charts`, `model` and NiceGUI. An element is given whole
-messages as text and draws what differs; nothing here makes an element a gun. What comes in by URL
-is checked here; what comes from the network is drawn as text by Vue, never as HTML.
+May import `frame`, `watch`, `charts`, `model` and NiceGUI. An element is given whole messages as
+text and draws what differs; nothing here makes an element a gun. What comes in by URL is checked
+here; what comes from the network is drawn as text by Vue, never as HTML.
 """
 
 from __future__ import annotations
 
 import re
-from importlib.resources import files
-from typing import cast
 
-from nicegui import app, ui
-from nicegui.element import Element
+from fastapi import Request
+from nicegui import ui
 
 from pipeline.model import DeviceId
 from pipeline.page import charts
-from pipeline.page.watch import Watch
+from pipeline.page.frame import Panel, frame, say, watch_of_app
 
 IDENTIFIER = re.compile(r"[A-Za-z0-9_-]{1,64}")  # telemetry.md: {clinic}, {device}
 NOT_FOUND = 404
-_STYLE = f"<style>{(files(__package__) / 'assets' / 'page.css').read_text('utf-8')}</style>"
-
-
-class MessagePanel(Element):
-    """An element that draws the last message it was given."""
-
-    @property
-    def connected(self) -> bool:
-        # A page that was fetched but never opened, or whose connection is cut, would only queue.
-        return self.client.has_socket_connection
-
-    def show(self, message: str) -> None:
-        self._props["message"] = message
 
 
 class FleetBoard(
-    MessagePanel,
-    component="assets/fleet_board.js",
-    dependencies=["assets/myoguard_parts.js"],
+    Panel, component="assets/fleet_board.js", dependencies=["assets/myoguard_parts.js"]
 ):
     """The whole fleet."""
 
-    def __init__(self, message: str, clinic: str) -> None:
+    def __init__(self, message: str) -> None:
         super().__init__()
-        self._props["clinic"] = clinic
         self.show(message)
 
 
-class GunPanel(
-    MessagePanel,
-    component="assets/gun_panel.js",
-    dependencies=["assets/myoguard_parts.js"],
+class AlarmBoard(
+    Panel, component="assets/alarm_board.js", dependencies=["assets/myoguard_parts.js"]
 ):
+    """Every alarm that stands, and the way to those that did."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__()
+        self.show(message)
+
+
+class GunPanel(Panel, component="assets/gun_panel.js", dependencies=["assets/myoguard_parts.js"]):
     """One gun; the charts stand in its default slot."""
 
     def __init__(self, gun: DeviceId, message: str, options: charts.Options) -> None:
@@ -67,53 +55,47 @@ class GunPanel(
         self._chart.run_chart_method("setOption", changes)
 
 
-@ui.page("/", title="MyoGuard")
-async def fleet_page(clinic: str = "") -> None:
-    _prepare()
-    if clinic and not IDENTIFIER.fullmatch(clinic):
-        _say_not_found("No clinic can have that name: letters, digits, _ and - make one.")
-        return
-    watch = _watch()
-    board = FleetBoard(await watch.fleet_message(), clinic)
-    watch.fleet_viewers.add(board)
-    ui.context.client.on_delete(lambda: watch.fleet_viewers.discard(board))
+@ui.page("/")
+async def fleet_page(request: Request, clinic: str = "") -> None:
+    watch = watch_of_app()
+    message = await watch.fleet_message()
+    with frame(request, here="/"):
+        if clinic and not IDENTIFIER.fullmatch(clinic):
+            say("No clinic can have that name: letters, digits, _ and - make one.", NOT_FOUND)
+            return
+        board = FleetBoard(message)
+        watch.fleet_viewers.add(board)
+        ui.context.client.on_delete(lambda: watch.fleet_viewers.discard(board))
+
+
+@ui.page("/alarms")
+async def alarms_page(request: Request) -> None:
+    watch = watch_of_app()
+    message = await watch.alarms_message()
+    with frame(request, "Alarms", here="/alarms"):
+        board = AlarmBoard(message)
+        watch.alarm_viewers.add(board)
+        ui.context.client.on_delete(lambda: watch.alarm_viewers.discard(board))
 
 
 @ui.page("/gun/{clinic}/{device}")
-async def gun_page(clinic: str, device: str) -> None:
-    _prepare()
-    if not (IDENTIFIER.fullmatch(clinic) and IDENTIFIER.fullmatch(device)):
-        _say_not_found("No gun can have that name: letters, digits, _ and - make one.")
-        return
+async def gun_page(request: Request, clinic: str, device: str) -> None:
+    watch = watch_of_app()
     gun = DeviceId(clinic, device)
-    ui.page_title(f"{device} · MyoGuard")
-    watch = _watch()
-    found = await watch.gun(gun)
-    if found is None:
-        _say_not_found(f"No gun {gun} has been seen.")
-        return
-    panel = GunPanel(gun, *found)
-    watch.gun_viewers.add(panel)
-    ui.context.client.on_delete(lambda: watch.gun_viewers.discard(panel))
+    named = bool(IDENTIFIER.fullmatch(clinic) and IDENTIFIER.fullmatch(device))
+    found = await watch.gun(gun) if named else None
+    with frame(request, device if found else "", here="/"):
+        if not named:
+            say("No gun can have that name: letters, digits, _ and - make one.", NOT_FOUND)
+        elif found is None:
+            say(f"No gun {gun} has been seen.", NOT_FOUND)
+        else:
+            panel = GunPanel(gun, *found)
+            watch.gun_viewers.add(panel)
+            ui.context.client.on_delete(lambda: watch.gun_viewers.discard(panel))
 
 
-def not_found_page() -> None:
+def not_found_page(request: Request) -> None:
     """What any other address shows."""
-    _prepare()
-    _say_not_found("There is no such page.")
-
-
-def _watch() -> Watch:
-    """What `serve` put there before the first request."""
-    return cast("Watch", app.state.watch)
-
-
-def _prepare() -> None:
-    ui.add_head_html(_STYLE)
-
-
-def _say_not_found(sentence: str) -> None:
-    ui.context.client.status_code = NOT_FOUND
-    with ui.element("main").classes("lone"):
-        ui.label(sentence).classes("empty")
-        ui.link("All guns", "/").classes("back")
+    with frame(request):
+        say("There is no such page.", NOT_FOUND)

@@ -1,24 +1,26 @@
 """The page's own beat: compose the fleet four times a second and hand it to every open browser.
 
-May import `archive`, `board`, `fleet`, `history`, `charts`; knows nothing of NiceGUI, only of
-viewers. One message is made for all of them. While nobody looks, nothing is read or made.
+May import `archive`, `actions`, `board`, `fleet`, `pulse`, `history`, `charts`; knows nothing of
+NiceGUI, only of viewers. One message is made for all of them. While nobody looks, nothing is read
+or made.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import orjson
 
 from pipeline.model import Alarm, DeviceId
-from pipeline.page import alarm_lines, charts
-from pipeline.page.alarm_lines import AlarmLine
+from pipeline.page import alarm_lines, charts, pulse
+from pipeline.page.actions import Pending
+from pipeline.page.alarm_lines import NS_PER_S, AlarmLine
 from pipeline.page.archive import Archive
-from pipeline.page.board import LiveBoard
+from pipeline.page.board import LiveBoard, alarm_key
 from pipeline.page.fleet import Fleet, Stored, Tile, compose
 from pipeline.page.history import History, make_history
 from pipeline.page.sightings import Sightings
@@ -28,6 +30,7 @@ TICK_S = 0.25  # the hop: nothing changes faster
 STORE_S = 1.0  # the store's checkpoint: nothing in it changes faster
 WINDOW_NS = 300_000_000_000  # a gun's last minutes: five. Engineering choice, ten spots of 30 s
 PAST_MAX = 20  # past alarms listed with a gun
+ALARMS_MAX = 300  # in the list of all: more than anybody reads; the others are counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +56,24 @@ class GunDetails:
     has_values: bool
 
 
+@dataclass(frozen=True, slots=True)
+class AllAlarms:
+    """One message to the browsers that look at the alarms: ALARMS_MAX, most urgent first."""
+
+    now_s: int
+    error: str | None
+    alarms: tuple[AlarmLine, ...]
+    standing: int
+
+
 class Viewer(Protocol):
-    """A browser with the fleet page open, or with a gun's."""
+    """A browser with one of the pages open."""
 
     @property
     def connected(self) -> bool: ...
 
     def show(self, message: str) -> None:
-        """The newest message, JSON of Fleet or GunDetails; it replaces the last one."""
+        """The newest message, JSON of what the view shows; it replaces the last one."""
 
 
 class GunViewer(Viewer, Protocol):
@@ -89,7 +102,11 @@ class Watch:
         self._read_at_s: float | None = None
         self._histories: dict[DeviceId, History] = {}
         self._past: dict[DeviceId, tuple[AlarmLine, ...]] = {}
+        self.pending = Pending()
+        self._pulse_text = ""
+        self.header_viewers: set[Viewer] = set()  # every open page has one
         self.fleet_viewers: set[Viewer] = set()
+        self.alarm_viewers: set[Viewer] = set()
         self.gun_viewers: set[GunViewer] = set()
 
     async def run(self) -> None:
@@ -103,6 +120,19 @@ class Watch:
         await self._read_store()
         return _encode(self._compose())
 
+    def pulse_message(self) -> str:
+        """What the header shows now, for a page that opens."""
+        return _encode(pulse.take(self._compose()))
+
+    async def alarms_message(self) -> str:
+        """The alarms as they are now, for a page that opens."""
+        await self._read_store()
+        return self._alarms_message(self._compose())
+
+    def standing(self) -> list[Alarm]:
+        """The alarms that are not cleared, as the pages show them."""
+        return alarm_lines.standing(self._stored.alarms, self._board)
+
     async def gun(self, gun: DeviceId) -> tuple[str, charts.Options] | None:
         """A gun's message and charts, for a page that opens; None where it was never seen."""
         await self._read_store()
@@ -115,7 +145,7 @@ class Watch:
     async def _keep_reading(self) -> None:
         while True:
             viewers = [viewer for viewer in self.gun_viewers if viewer.connected]
-            if viewers or any(viewer.connected for viewer in self.fleet_viewers):
+            if any(viewer.connected for viewer in self.header_viewers):
                 await self._read_store()
                 await self._draw(viewers)
             await asyncio.sleep(STORE_S)
@@ -128,16 +158,20 @@ class Watch:
             await asyncio.sleep(due_s - time.monotonic())
 
     def _show(self) -> None:
-        fleet_viewers = [viewer for viewer in self.fleet_viewers if viewer.connected]
-        gun_viewers = [viewer for viewer in self.gun_viewers if viewer.connected]
-        if not fleet_viewers and not gun_viewers:
+        headers = _connected(self.header_viewers)
+        if not headers:
             self._sightings.forget()  # what comes while nobody looks is not seen coming
             return
         fleet = self._compose()
-        if fleet_viewers:
-            message = _encode(fleet)
-            for viewer in fleet_viewers:
-                viewer.show(message)
+        text = _encode(pulse.take(fleet))
+        if text != self._pulse_text:
+            self._pulse_text = text
+            _tell(headers, text)
+        if fleet_viewers := _connected(self.fleet_viewers):
+            _tell(fleet_viewers, _encode(fleet))
+        if alarm_viewers := _connected(self.alarm_viewers):
+            _tell(alarm_viewers, self._alarms_message(fleet))
+        gun_viewers = [viewer for viewer in self.gun_viewers if viewer.connected]
         details = {gun: self._gun_message(gun, fleet) for gun in {v.gun for v in gun_viewers}}
         for gun_viewer in gun_viewers:
             if (message_of_gun := details[gun_viewer.gun]) is not None:
@@ -179,25 +213,40 @@ class Watch:
         self._past[gun] = tuple(alarm_lines.to_line(a, gun_now_ns) for a in past[:PAST_MAX])
 
     def _alarms_of(self, gun: DeviceId) -> list[Alarm]:
-        standing = alarm_lines.standing(self._stored.alarms, self._board)
-        return [alarm for alarm in standing if alarm.id == gun]
+        return [alarm for alarm in self.standing() if alarm.id == gun]
 
     def _compose(self) -> Fleet:
         now_ns = self._clock_ns()
-        return compose(self._stored, self._board, self._sites, self._sightings, now_ns)
+        asked = self.pending.settle(self.standing(), now_ns / NS_PER_S)
+        return compose(self._stored, self._board, self._sites, self._sightings, now_ns, asked)
+
+    def _lines(self, alarms: Iterable[Alarm]) -> tuple[AlarmLine, ...]:
+        now_ns = self._clock_ns()
+        alarms = list(alarms)
+        asked = self.pending.settle(self.standing(), now_ns / NS_PER_S)
+        return tuple(
+            alarm_lines.to_line(
+                alarm, self._sightings.gun_now_ns(alarm.id, now_ns), asked.get(alarm_key(alarm))
+            )
+            for alarm in alarms
+        )
+
+    def _alarms_message(self, fleet: Fleet) -> str:
+        standing = self.standing()
+        lines = self._lines(standing[:ALARMS_MAX])
+        return _encode(AllAlarms(fleet.now_ms // 1_000, fleet.error, lines, len(standing)))
 
     def _gun_message(self, gun: DeviceId, fleet: Fleet) -> str | None:
         tile = _tile_of(gun, fleet)
         if tile is None:
             return None
         history = self._histories.get(gun)
-        gun_now_ns = self._sightings.gun_now_ns(gun, self._clock_ns())
         details = GunDetails(
             now_ms=fleet.now_ms,
             error=fleet.error,
             gun=tile,
             identity=self._identity(gun),
-            alarms=tuple(alarm_lines.to_line(a, gun_now_ns) for a in self._alarms_of(gun)),
+            alarms=self._lines(self._alarms_of(gun)),
             past=self._past.get(gun, ()),
             has_values=history is not None and bool(history.rows),
         )
@@ -215,5 +264,14 @@ def _tile_of(gun: DeviceId, fleet: Fleet) -> Tile | None:
     return next((tile for tile in fleet.guns if (tile.clinic, tile.device) == gun), None)
 
 
-def _encode(message: Fleet | GunDetails) -> str:
+def _connected(viewers: Iterable[Viewer]) -> list[Viewer]:
+    return [viewer for viewer in viewers if viewer.connected]
+
+
+def _tell(viewers: Iterable[Viewer], message: str) -> None:
+    for viewer in viewers:
+        viewer.show(message)
+
+
+def _encode(message: Fleet | GunDetails | AllAlarms | pulse.Pulse) -> str:
     return orjson.dumps(message).decode()

@@ -59,6 +59,21 @@ STATE_WORDS: Mapping[AlarmState, str] = MappingProxyType(
 )
 
 
+# What a transition into a state is, told afterwards.
+EVENT_WORDS: Mapping[AlarmState, str] = MappingProxyType(
+    {
+        AlarmState.ACTIVE_UNACK: "raised",
+        AlarmState.ACTIVE_ACK: "acknowledged",
+        AlarmState.RTN_UNACK: "over, not acknowledged",
+        AlarmState.LATCHED: "over, waits for a reset",
+        AlarmState.SHELVED: "shelved",
+        AlarmState.SUPPRESSED: "set aside, gun offline",
+        AlarmState.UNKNOWN: "cannot be judged",
+        AlarmState.CLEARED: "cleared",
+    }
+)
+
+
 def rule_title(rule: str) -> str:
     """A rule this version does not know, from an older store, is called by its own name."""
     return RULE_TITLES.get(rule) or _sentence(rule.lower())

@@ -1,8 +1,8 @@
 // The fleet page: the whole fleet in one element, drawn anew from one message a tick.
 // A tile whose gun did not change keeps its object, so that Vue leaves it alone.
 
-import { computed, ref, watch } from "vue";
-import { AlarmItem, GunChip, GunTile, Notices, PRIORITY_WORDS, timeOfDay, useMessage } from "myoguard_parts";
+import { computed, ref } from "vue";
+import { AlarmItem, GunChip, GunTile, clinic, ofClinic, useMessage } from "myoguard_parts";
 
 // Guns in use: the fewer, the larger their tiles.
 const SIZES = [[1, "one"], [2, "few"], [4, "some"], [12, "usual"], [Infinity, "many"]];
@@ -24,44 +24,16 @@ function useUnchanged(guns) {
   });
 }
 
-// Speaks each alarm once, when it becomes active; low ones are left to the eye.
-function useAnnouncements(alarms) {
-  const spoken = ref("");
-  const active = () => alarms.value.filter((alarm) => alarm.active && alarm.priority !== "low");
-  let known = new Set(active().map((alarm) => alarm.key));
-  watch(alarms, () => {
-    const fresh = active().filter((alarm) => !known.has(alarm.key));
-    known = new Set(active().map((alarm) => alarm.key));
-    if (!fresh.length) return;
-    spoken.value = fresh
-      .map((alarm) => `${PRIORITY_WORDS[alarm.priority]} alarm, ${alarm.device}: ${alarm.title}`)
-      .join(". ");
-  });
-  return spoken;
-}
-
 export default {
-  components: { AlarmItem, GunChip, GunTile, Notices },
-  props: { message: String, clinic: String },
+  components: { AlarmItem, GunChip, GunTile },
+  props: { message: String },
   template: `
     <div class="fleet" :class="{ stale: silentS }">
-      <header class="top">
-        <h1><svg viewBox="0 0 32 32" aria-hidden="true"><circle cx="16" cy="16" r="15"/>
-          <path d="M4 17h6l3-8 5 15 4-10 2 3h4"/></svg>MyoGuard</h1>
-        <ul class="counts" aria-label="Counts">
-          <li v-for="count in counts" :key="count.of"><b>{{ count.number }}</b>
-            {{ count.words }}</li>
-        </ul>
-        <label class="clinic" v-if="clinics.length > 1">Clinic
-          <select v-model="chosen"><option value="">All clinics</option>
-            <option v-for="name in clinics" :key="name" :value="name">{{ name }}</option></select>
-        </label>
-        <time>{{ time }}</time>
-      </header>
-      <p class="plain">Not a medical device. Massage is no substitute for training or medical care, and
-        the evidence for it is modest.</p>
-      <Notices :error="message.error" :silent-s="silentS"/>
-      <p class="spoken" aria-live="assertive">{{ spoken }}</p>
+      <h1 class="spoken">Fleet</h1>
+      <ul class="counts" aria-label="Counts">
+        <li v-for="count in counts" :key="count.of"><b>{{ count.number }}</b>
+          {{ count.words }}</li>
+      </ul>
       <div class="body">
         <section class="alarms" aria-labelledby="alarms-title">
           <h2 id="alarms-title">Alarms</h2>
@@ -74,7 +46,7 @@ export default {
           <p class="who" v-if="unlisted">and {{ unlisted }} more, of lower urgency</p>
         </section>
         <main>
-          <p class="empty" v-if="!entries.length && chosen">No gun of {{ chosen }} has been seen yet.</p>
+          <p class="empty" v-if="!entries.length && clinic">No gun of {{ clinic }} has been seen yet.</p>
           <p class="empty" v-else-if="!entries.length && !message.error">No gun has been seen yet. Start one
             with <code>myoguard simulate</code>, or connect one to the broker.</p>
           <section v-if="busy.length" aria-label="Guns in use">
@@ -91,21 +63,10 @@ export default {
     </div>`,
   setup(props) {
     const { message, silentS } = useMessage(props);
-    const chosen = ref(props.clinic);
     const showAll = ref(false);
-    watch(chosen, (clinic) => {
-      const query = clinic ? `?clinic=${encodeURIComponent(clinic)}` : location.pathname;
-      history.replaceState(history.state, "", query);
-    });
-    const ofClinic = (thing) => !chosen.value || thing.clinic === chosen.value;
     const guns = computed(() => message.value.guns.filter(ofClinic));
     const alarms = computed(() => message.value.alarms.filter(ofClinic));
     const entries = useUnchanged(guns);
-    const clinics = computed(() => {
-      const named = new Set(message.value.guns.map((gun) => gun.clinic));
-      if (chosen.value) named.add(chosen.value);
-      return [...named].sort();
-    });
     const busy = computed(() => entries.value.filter((entry) => entry.gun.in_use));
     const size = computed(() => SIZES.find(([most]) => busy.value.length <= most)[1]);
     const total = (count) => guns.value.reduce((sum, gun) => sum + count(gun), 0);
@@ -121,13 +82,11 @@ export default {
       ];
     });
     return {
-      message, silentS, chosen, showAll, alarms, entries, clinics, busy, size, counts,
+      message, silentS, clinic, showAll, alarms, entries, busy, size, counts,
       few: FIRST_ALARMS,
       unlisted: computed(() => total((gun) => gun.alarms_standing) - alarms.value.length),
       quiet: computed(() => entries.value.filter((entry) => !entry.gun.in_use)),
-      showClinic: computed(() => clinics.value.length > 1 && !chosen.value),
-      time: computed(() => timeOfDay(message.value.now_ms)),
-      spoken: useAnnouncements(alarms),
+      showClinic: computed(() => !clinic.value && new Set(message.value.guns.map((gun) => gun.clinic)).size > 1),
     };
   },
 };

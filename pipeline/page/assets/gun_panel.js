@@ -1,19 +1,18 @@
 // A gun's page: its tile now, its alarms with what to do, and the charts in the default slot.
 
 import { computed } from "vue";
-import { AlarmItem, GunTile, Notices, useMessage } from "myoguard_parts";
+import { AlarmItem, GunTile, useMessage } from "myoguard_parts";
 
 export default {
-  components: { AlarmItem, GunTile, Notices },
+  components: { AlarmItem, GunTile },
   props: { message: String },
   template: `
     <div class="gun" :class="{ stale: silentS }">
-      <header class="top">
+      <div class="top">
         <a class="back" href="/">All guns</a>
         <h1>{{ message.gun.device }}</h1>
         <p class="who">{{ identity }}</p>
-      </header>
-      <Notices :error="message.error" :silent-s="silentS"/>
+      </div>
       <div class="body">
         <aside>
           <GunTile :gun="message.gun" alone/>
@@ -35,7 +34,6 @@ export default {
           <div class="charts" v-show="message.has_values"><slot></slot></div>
         </main>
       </div>
-      <footer>Not a medical device.</footer>
     </div>`,
   setup(props) {
     const { message, silentS } = useMessage(props);

@@ -1,7 +1,7 @@
-// The parts both pages are drawn with: a gun's tile, an alarm, what they are made of.
+// The parts that every view is drawn with: a gun's tile, an alarm, who is signed in.
 // Everything from the network is drawn as text by Vue ({{ }}); there is no v-html anywhere.
 
-import { computed, onBeforeUnmount, ref, shallowRef, watch } from "vue";
+import { computed, nextTick, onBeforeUnmount, reactive, ref, shallowRef, watch } from "vue";
 
 const STALE_AFTER_MS = 3000; // a dozen messages: what is on the screen is then old
 const QUIET_AFTER_S = 60; // a gun at rest may send little; what it said then is no longer news
@@ -21,6 +21,64 @@ export function timeOfDay(milliseconds) {
 
 export function gunAddress(gun) {
   return `/gun/${encodeURIComponent(gun.clinic)}/${encodeURIComponent(gun.device)}`;
+}
+
+// Who is signed in; the header, which is on every page, fills it. The server decides what a role may.
+export const login = reactive({ name: "", role: "viewer", csrf: "", open: false });
+const ROLES = ["viewer", "therapist", "technician"];
+export const may = (role) => ROLES.indexOf(login.role) >= ROLES.indexOf(role);
+
+// The clinic that is looked at, "" for all: the same on every view, and kept for the next visit.
+const CLINIC_KEY = "myoguard.clinic";
+export const clinic = ref(new URLSearchParams(location.search).get("clinic") ?? kept(CLINIC_KEY, ""));
+watch(clinic, (name) => {
+  keep(CLINIC_KEY, name);
+  const query = new URLSearchParams(location.search);
+  if (name) query.set("clinic", name);
+  else query.delete("clinic");
+  history.replaceState(history.state, "", query.size ? `?${query}` : location.pathname);
+});
+export const ofClinic = (thing) => !clinic.value || thing.clinic === clinic.value;
+
+// A browser that lets a page keep nothing is no reason to fail.
+export function kept(key, otherwise) {
+  try { return localStorage.getItem(key) ?? otherwise; } catch { return otherwise; }
+}
+export function keep(key, value) {
+  try { localStorage.setItem(key, value); } catch { /* it lasts as long as the page, then */ }
+}
+
+// Ask the server to do something; its answer, or an Error with a sentence for people.
+export async function post(path, body, headers = { "Content-Type": "application/json" }) {
+  const own = body instanceof FormData ? {} : headers;
+  let response;
+  try {
+    response = await fetch(path, {
+      method: "POST",
+      headers: { ...own, "X-MyoGuard-CSRF": login.csrf },
+      body: body instanceof FormData ? body : JSON.stringify(body ?? {}),
+    });
+  } catch {
+    throw new Error("MyoGuard cannot be reached. Nothing was done.");
+  }
+  return answerOf(response);
+}
+
+export async function get(path) {
+  let response;
+  try {
+    response = await fetch(path);
+  } catch {
+    throw new Error("MyoGuard cannot be reached.");
+  }
+  return answerOf(response);
+}
+
+async function answerOf(response) {
+  const isJson = response.headers.get("content-type")?.startsWith("application/json");
+  const answer = isJson ? await response.json() : await response.text();
+  if (response.ok) return answer;
+  throw new Error(typeof answer === "string" ? answer : "The server could not read that. Check what is filled in.");
 }
 
 // The last message of an element, and for how many seconds there has been none.
@@ -252,11 +310,82 @@ export const GunChip = {
   },
 };
 
-export const AlarmItem = {
-  components: { PriorityIcon },
-  props: { alarm: Object, ofGun: Boolean },
+// What can be done about an alarm, and what somebody asked already. It changes when the pipeline says so.
+const ACTION_WORDS = { ack: "Acknowledge", shelve: "Shelve…", unshelve: "Unshelve", reset: "Reset" };
+const ASKED_WORDS = { ack: "Acknowledging", shelve: "Shelving", unshelve: "Unshelving", reset: "Resetting" };
+const ROLE_OF = { ack: "therapist", unshelve: "therapist", shelve: "technician", reset: "technician" };
+const SHELF_CHOICES = [[15, "15 min"], [60, "1 h"], [240, "4 h"], [480, "8 h"]];
+
+export const AlarmActions = {
+  props: { alarm: Object, brief: Boolean },
   template: `
-    <article class="alarm" :class="[alarm.priority, { over: !alarm.active }]">
+    <div class="actions" v-if="asked || error || offered.length">
+      <p class="asked" v-if="asked && !asked.failed" role="status"><span class="dots" aria-hidden="true"></span>
+        {{ askedWords }}</p>
+      <p class="failed" v-else-if="asked" role="alert">{{ askedWords }}: {{ asked.failed }}.</p>
+      <p class="failed" v-if="error" role="alert">{{ error }}</p>
+      <div class="buttons" v-if="!shelving">
+        <button v-for="action in offered" :key="action" type="button" :class="{ primary: action !== 'shelve' }"
+          :disabled="busy" :aria-label="words(action) + ': ' + alarm.title + ', ' + alarm.device"
+          @click="press(action)">{{ words(action) }}</button>
+      </div>
+      <form class="shelf" v-else @submit.prevent="shelve">
+        <label>Hide it for <select v-model.number="minutes" ref="first">
+          <option v-for="[value, name] in choices" :key="value" :value="value">{{ name }}</option></select></label>
+        <label>Why <input v-model.trim="note" maxlength="256" required></label>
+        <div class="buttons"><button type="submit" class="primary" :disabled="busy || !note">Shelve</button>
+          <button type="button" @click="shelving = false">Cancel</button></div>
+      </form>
+    </div>`,
+  setup(props) {
+    const busy = ref(false);
+    const error = ref("");
+    const shelving = ref(false);
+    const minutes = ref(60);
+    const note = ref("");
+    const first = ref(null);
+    const asked = computed(() => props.alarm.asked);
+    const offered = computed(() => {
+      if (asked.value && !asked.value.failed) return [];
+      const { actions, priority } = props.alarm;
+      // A low alarm asks nothing of anybody: among the others its button would only be in the way.
+      const asks = (action) => !props.brief || (action !== "shelve" && priority !== "low");
+      return actions.filter((action) => may(ROLE_OF[action]) && asks(action));
+    });
+    const askedWords = computed(() => `${ASKED_WORDS[asked.value.action]}, ${asked.value.by}`);
+    async function send(action, more = {}) {
+      const { clinic: ofClinic_, device, rule, alarm_id } = props.alarm;
+      busy.value = true;
+      error.value = "";
+      try {
+        const path = [ofClinic_, device, rule].map(encodeURIComponent).join("/");
+        await post(`/api/alarms/${path}`, { action, alarm_id, ...more });
+        shelving.value = false;
+      } catch (failure) {
+        error.value = failure.message;
+      }
+      busy.value = false;
+    }
+    async function press(action) {
+      if (action !== "shelve") return send(action);
+      shelving.value = true;
+      await nextTick();
+      first.value?.focus();
+    }
+    return {
+      busy, error, shelving, minutes, note, first, asked, offered, askedWords, press,
+      choices: SHELF_CHOICES,
+      words: (action) => ACTION_WORDS[action],
+      shelve: () => send("shelve", { minutes: minutes.value, note: note.value }),
+    };
+  },
+};
+
+export const AlarmItem = {
+  components: { AlarmActions, PriorityIcon },
+  props: { alarm: Object, ofGun: Boolean, full: Boolean },
+  template: `
+    <article class="alarm" :class="[alarm.priority, { over: !alarm.active, waits: alarm.waits }]">
       <PriorityIcon :priority="alarm.priority" :active="alarm.active"/>
       <div>
         <h3>{{ alarm.title }}</h3>
@@ -264,18 +393,21 @@ export const AlarmItem = {
         <p class="where" v-else-if="where">{{ where }}</p>
         <p class="evidence" v-if="evidence">{{ evidence }}</p>
         <p class="standing"><b>{{ priority }}</b>, {{ state }}</p>
-        <p class="advice" v-if="ofGun && alarm.active && alarm.advice">{{ alarm.advice }}</p>
+        <p class="said" v-if="said">{{ said }}</p>
+        <p class="advice" v-if="(ofGun || full) && alarm.active && alarm.advice">{{ alarm.advice }}</p>
+        <AlarmActions :alarm="alarm" :brief="!ofGun && !full"/>
       </div>
     </article>`,
   setup(props) {
     const address = computed(() => gunAddress(props.alarm));
     const where = computed(() => {
-      const words = [props.alarm.site, props.alarm.operator].filter(Boolean).join(" · ");
+      const { site, operator, clinic: its } = props.alarm;
+      const words = [site, operator, props.full && !clinic.value ? its : null].filter(Boolean).join(" · ");
       return props.ofGun || !words ? words : ` · ${words}`;
     });
     const evidence = computed(() => {
       const { alarm } = props;
-      const peak = props.ofGun && alarm.peak ? `peak ${alarm.peak}` : "";
+      const peak = (props.ofGun || props.full) && alarm.peak ? `peak ${alarm.peak}` : "";
       return [alarm.evidence, peak, ...alarm.notes].filter(Boolean).join(" · ");
     });
     const state = computed(() => {
@@ -283,15 +415,11 @@ export const AlarmItem = {
       const words = alarm.state_text.replace("{}", duration(alarm.age_s));
       return alarm.until_ms ? `${words}, until ${timeOfDay(alarm.until_ms)}` : words;
     });
-    return { address, where, evidence, state, priority: computed(() => PRIORITY_WORDS[props.alarm.priority]) };
+    const said = computed(() => {
+      const { by, note } = props.alarm;
+      if (!(props.ofGun || props.full) || !by) return note && props.full ? note : "";
+      return note ? `${by}: “${note}”` : `by ${by}`;
+    });
+    return { address, where, evidence, state, said, priority: computed(() => PRIORITY_WORDS[props.alarm.priority]) };
   },
-};
-
-// What is wrong with the page itself, in a sentence.
-export const Notices = {
-  props: { error: String, silentS: Number },
-  template: `
-    <p v-if="silentS" class="notice" role="alert">Nothing new has come for {{ silentS }} s. What is
-      shown here is old: check that myoguard is running.</p>
-    <p v-if="error" class="notice" role="alert">The store cannot be read: {{ error }}.</p>`,
 };
