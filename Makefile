@@ -38,11 +38,14 @@ down: ## Stop the containers; what they stored stays. ARGS as for up
 secrets: ## Draw the containers' passwords into .env, those that are not there yet
 	@$(PYTHON) deploy/make_secrets.py .env
 
-# Tests want a second broker and a browser; who may install packages gets those that are missing.
+# Tests want a second broker, InfluxDB, a proxy before it and a browser; who may install packages
+# gets those that are missing.
 servers:
 	@missing=; \
 	PATH="$$PATH:/usr/sbin"; \
-	for name in mosquitto chromium; do command -v $$name >/dev/null || missing="$$missing $$name"; done; \
+	for each in mosquitto:mosquitto influxd:influxdb nginx:nginx-light chromium:chromium; do \
+	  command -v "$${each%:*}" >/dev/null || missing="$$missing $${each#*:}"; \
+	done; \
 	test -z "$$missing" && exit 0; \
 	if test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \
 	  apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends $$missing; \

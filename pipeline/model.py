@@ -437,11 +437,12 @@ class MinuteRollup:
     """One whole minute of a gun's hops, starting at `t_ns`, as sums that add exactly and as maxima.
 
     Contact force is summed over the hops in contact, percussion and a_hv² over those with the motor
-    on. `session_id` and `site` are those of the last hop.
+    on. `session_id` and `site` are those of the last hop, which ended at `last_t_ns`.
     """
 
     id: DeviceId
     t_ns: int
+    last_t_ns: int
     session_id: str | None
     site: str
     hops: int
@@ -456,11 +457,6 @@ class MinuteRollup:
     percussion_hz_sum: float
     a_hv_m2_s4_sum: float
     a_hv_m_s2_max: float
-
-
-OutboundRecord: TypeAlias = (
-    FeatureSecond | MinuteRollup | Alarm | SessionSummary | OperatorExposure | DeviceStatus
-)  # what is spooled for InfluxDB; dead letters stay in the embedded store
 
 
 @dataclass(slots=True)
@@ -479,3 +475,30 @@ class Counters:
     frames_rejected: int = 0
     frames_missing: int = 0  # sequence numbers that never came
     rejected: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineStatus:
+    """The pipeline itself at `t_ns` of the server's clock: what it counted, and what waits."""
+
+    pipeline: str  # its name at the broker
+    t_ns: int
+    guns: int
+    counters: Counters
+    lag_s: float  # how old the newest message was when it was fed; nan before the first
+    store_bytes: int
+    spool_records: int
+    spool_bytes: int
+    spool_dropped: int
+    influx_refused: int
+
+
+OutboundRecord: TypeAlias = (
+    FeatureSecond
+    | MinuteRollup
+    | Alarm
+    | SessionSummary
+    | OperatorExposure
+    | DeviceStatus
+    | PipelineStatus
+)  # what is spooled for InfluxDB; dead letters stay in the embedded store

@@ -1,7 +1,8 @@
 """Real servers for tests, on free loopback ports, stopped by process id; and talking to them.
 
-`nats_server` and `mosquitto` give a `Server` whose port and store outlive `restart`; `Proxy` stands
-between a client and a server and can cut the wire. Nothing here knows the modules under test.
+`nats_server`, `mosquitto`, `influxd` and `nginx` give a `Server` whose port and store outlive
+`restart`; `Proxy` stands between a client and a server and can cut the wire. Nothing here knows the
+modules under test.
 """
 
 from __future__ import annotations
@@ -89,6 +90,12 @@ class Server:
                 self.process.wait()
             self.process = None
 
+    def kill(self) -> None:
+        """`kill -9`: it writes nothing down any more."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
     def restart(self) -> None:
         self.stop()
         self.start()
@@ -156,6 +163,64 @@ def nats_server(
     command = [binary, "-c", str(config)]
     with _running(Server("nats-server", command, port, directory / "nats.log")) as server:
         yield server
+
+
+@contextmanager
+def influxd(directory: Path, *, login: bool = False) -> Iterator[Server]:
+    """Debian's InfluxDB 1.6.7, empty; with `login`, it wants a user for everything but a ping."""
+    directory.mkdir(parents=True, exist_ok=True)
+    port, rpc_port = free_port(), free_port()
+    config = directory / "influxdb.conf"
+    lines = [
+        "reporting-disabled = true",
+        f'bind-address = "{HOST}:{rpc_port}"',
+        f'[meta]\ndir = "{directory}/meta"',
+        f'[data]\ndir = "{directory}/data"\nwal-dir = "{directory}/wal"',
+        "[monitor]\nstore-enabled = false",
+        f'[http]\nbind-address = "{HOST}:{port}"\nlog-enabled = false',
+        f"auth-enabled = {str(login).lower()}",
+    ]
+    config.write_text("\n".join(lines) + "\n")
+    binary = shutil.which("influxd")
+    assert binary is not None, "influxd is not installed: apt-get install influxdb"
+    command = [binary, "-config", str(config)]
+    with _running(Server("influxd", command, port, directory / "influxd.log")) as server:
+        yield server
+
+
+@contextmanager
+def nginx(directory: Path, locations: str, *, tls: str = "") -> Iterator[Server]:
+    """nginx with one server of these `locations`; `tls` are its certificate's lines, if any."""
+    directory.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    config = directory / "nginx.conf"
+    config.write_text(
+        f"""
+daemon off;
+pid {directory}/nginx.pid;
+error_log {directory}/error.log;
+{"user root;" if os.geteuid() == 0 else ""}
+events {{}}
+http {{
+  access_log {directory}/access.log;
+  client_max_body_size 64m;
+  {" ".join(f"{each}_temp_path {directory}/{each};" for each in _NGINX_SPOOLS)}
+  server {{
+    listen {HOST}:{port}{" ssl" if tls else ""};
+    {tls}
+    {locations}
+  }}
+}}
+"""
+    )
+    binary = shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin")
+    assert binary is not None, "nginx is not installed: apt-get install nginx-light"
+    command = [binary, "-e", f"{directory}/error.log", "-c", str(config)]
+    with _running(Server("nginx", command, port, directory / "nginx.log")) as server:
+        yield server
+
+
+_NGINX_SPOOLS = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 
 # ------------------------------------------------------------------------------ talking to a broker

@@ -19,6 +19,7 @@ from pipeline.model import (
     Features,
     MotorState,
     OperatorExposure,
+    OutboundRecord,
     Priority,
     Quality,
     Record,
@@ -98,6 +99,11 @@ def exposure(operator: str, day: str, clinic: str = "clinic-a") -> OperatorExpos
 
 def status(online: bool, gun: DeviceId = GUN) -> DeviceStatus:
     return DeviceStatus(gun, T0_NS, online, "fx-16", "A12", "1.0.0", "ball", True)
+
+
+def line(record: OutboundRecord, model: str | None, position: int) -> str:
+    """How these tests encode what is spooled: everything, so that equal lines are equal records."""
+    return f"{record!r} of {model} at {position}"
 
 
 def random_log(seed: int, count: int) -> list[Record]:

@@ -28,6 +28,7 @@ from store_records import (
     dump,
     exposure,
     hop,
+    line,
     random_log,
     session,
     status,
@@ -53,7 +54,11 @@ from pipeline.model import (
 from pipeline.store import (
     AlarmFilter,
     ExposureFilter,
+    Refused,
+    Retention,
     SessionFilter,
+    SpoolCount,
+    SpoolKind,
     Store,
     StoreReader,
     StoreWriteError,
@@ -63,12 +68,13 @@ from pipeline.store import (
     statements,
     writer,
 )
+from pipeline.store.folding import extend_second, start_second
 from pipeline.store.retention import DAY_NS
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.open(tmp_path / "store", spool=True) as opened:
+    with Store.open(tmp_path / "store", encode=line) as opened:
         yield opened
 
 
@@ -207,8 +213,8 @@ def test_a_gun_that_goes_offline_leaves_its_last_second_and_minute_closed(
     store.checkpoint([hop(T0_NS + 1), last], b"")
     assert store.spool_read(9) == ()
     store.checkpoint([status(online=False)], b"")
-    kinds = [type(spooled.record) for spooled in store.spool_read(9)]
-    assert kinds == [FeatureSecond, MinuteRollup, DeviceStatus]
+    kinds = [spooled.kind for spooled in store.spool_read(9)]
+    assert kinds == [SpoolKind.SECOND, SpoolKind.MINUTE, SpoolKind.STATUS]
     (view,) = reader.guns()
     assert view.latest is not None
     assert view.latest.last == last
@@ -287,7 +293,7 @@ def write_log(
     directory: Path, log: Sequence[Record], rng: random.Random, records_max: int, reopen: float
 ) -> None:
     """Write `log` in batches of random size, the place in it as snapshot, reopening at times."""
-    store = Store.open(directory, spool=True)
+    store = Store.open(directory, encode=line)
     at = 0
     while at < len(log):
         taken = rng.randint(1, records_max)
@@ -295,7 +301,7 @@ def write_log(
         at += taken
         if rng.random() < reopen:
             store.close()
-            store = Store.open(directory, spool=True)
+            store = Store.open(directory, encode=line)
             assert store.load_snapshot() == str(at).encode()
     store.checkpoint([], b"end")
     store.close()
@@ -313,7 +319,7 @@ def test_how_records_are_cut_into_batches_changes_nothing(tmp_path: Path, seed: 
 def _write_until_killed(directory: Path, seed: int, count: int, progress: Connection) -> None:
     """A pipeline in small: goes on after its snapshot, and says after each checkpoint how far."""
     log, rng = random_log(seed, count), random.Random(seed)
-    with Store.open(directory, spool=True) as store:
+    with Store.open(directory, encode=line) as store:
         at = int(store.load_snapshot() or b"0")
         while at < len(log):
             taken = rng.randint(1, 20)
@@ -352,7 +358,7 @@ def test_after_kill_9_at_any_point_every_record_is_there_once(tmp_path: Path) ->
     while not _run_and_kill(tmp_path / "killed", seed, count, rng):
         kills += 1
     print(f"{kills=}")
-    with Store.open(tmp_path / "undisturbed", spool=True) as store:
+    with Store.open(tmp_path / "undisturbed", encode=line) as store:
         store.checkpoint(random_log(seed, count), str(count).encode())
     assert kills > 0
     assert dump(tmp_path / "killed") == dump(tmp_path / "undisturbed")
@@ -360,14 +366,14 @@ def test_after_kill_9_at_any_point_every_record_is_there_once(tmp_path: Path) ->
 
 def test_a_checkpoint_that_fails_leaves_nothing_and_can_be_repeated(tmp_path: Path) -> None:
     log = random_log(seed=5, count=400)
-    with Store.open(tmp_path / "full", spool=True) as store:
+    with Store.open(tmp_path / "full", encode=line) as store:
         store.checkpoint(log[:200], b"first")
         with _no_room_for_more(tmp_path / "full"), pytest.raises(StoreWriteError) as error:
             store.checkpoint(log[200:], bytes(4 * 2**20))
         assert str(tmp_path / "full") in str(error.value)
         assert store.load_snapshot() == b"first"
         store.checkpoint(log[200:], b"second")
-    with Store.open(tmp_path / "roomy", spool=True) as store:
+    with Store.open(tmp_path / "roomy", encode=line) as store:
         store.checkpoint(log, b"second")
     assert dump(tmp_path / "full") == dump(tmp_path / "roomy")
 
@@ -475,22 +481,48 @@ def test_spooled_records_leave_in_order_once_acknowledged(
     ]
     store.checkpoint(records, b"")
     store.checkpoint([hop(T0_NS), hop(T0_NS + SECOND_NS)], b"")
-    spooled = store.spool_read(records_max=100)
-    assert [s.record for s in spooled[:3]] == records[:3]
-    assert spooled[3].record == records[4]  # a session goes out once, when it is over
-    second = spooled[4].record
-    assert isinstance(second, FeatureSecond)
-    assert second.last == hop(T0_NS)
-    assert len(spooled) == 5
-    assert store.spool_read(records_max=2) == spooled[:2]
-    refused = DeadLetter(T0_NS, "influx", "400 Bad Request: unable to parse", b"features x=nan")
-    store.spool_acknowledge(spooled[3].position, refused=[refused])
-    assert store.spool_read(records_max=100) == spooled[4:]
-    assert reader.dead_letters() == (refused,)
-    assert reader.size().spooled == 1
+    spooled = store.spool_read(100)
+    second = extend_second(start_second(hop(T0_NS)), hop(T0_NS))
+    assert [s.line for s in spooled] == [
+        line(records[0], None, 1),  # nobody knows the gun's model yet
+        line(records[1], None, 0),
+        line(records[2], "fx-16", 0),
+        line(records[4], "fx-16", 0),  # a session goes out once, when it is over
+        line(second, "fx-16", 0),
+    ]
+    assert store.spool_read(2) == spooled[:2]
+    refused = Refused(spooled[1], "400: unable to parse")
+    store.spool_acknowledge(spooled[3].position, [refused], now_ns=T0_NS)
+    assert store.spool_read(100) == spooled[4:]
+    letter = DeadLetter(T0_NS, "influx/exposure", refused.words, spooled[1].line.encode())
+    assert reader.dead_letters() == (letter,)
+    size = reader.size()
+    assert (size.spooled, size.spool_bytes) == (1, len(spooled[4].line))
+    counts = reader.spool_counts()
+    assert counts[SpoolKind.EXPOSURE] == SpoolCount(spooled=1, refused=1)
+    assert counts[SpoolKind.SECOND] == SpoolCount(spooled=1, waiting=1)
+    assert counts[SpoolKind.ALARM].stored == 1
+
+
+def test_a_full_spool_gives_up_seconds_first_and_never_what_is_under_way(
+    store: Store, reader: StoreReader
+) -> None:
+    store.checkpoint([alarm("OVERDWELL", AlarmState.ACTIVE_UNACK), status(online=True)], b"")
+    store.checkpoint([hop(T0_NS + i * SECOND_NS) for i in range(100)], b"")
+    under_way = store.spool_read(10)
+    full = Retention(size_bytes_max=2**40, spool_bytes_max=0)
+    assert store.retire(full, T0_NS).spooled == 91
+    assert reader.size().spooled == 11
+    assert store.spool_read(10) == under_way
+    store.spool_acknowledge(under_way[-1].position)
+    counts = reader.spool_counts()
+    assert counts[SpoolKind.SECOND] == SpoolCount(spooled=99, dropped=91)
+    assert counts[SpoolKind.MINUTE].waiting == 1
+    assert store.retire(full, T0_NS).spooled == 1
+    assert (reader.size().spool_bytes, reader.size().spool_dropped) == (0, 92)
 
 
 def test_nothing_is_spooled_unless_asked(tmp_path: Path) -> None:
     with Store.open(tmp_path) as store:
         store.checkpoint(random_log(seed=1, count=200), b"")
-        assert store.spool_read(records_max=10) == ()
+        assert store.spool_read(10) == ()

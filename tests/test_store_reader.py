@@ -19,6 +19,7 @@ from store_records import (
     alarm,
     exposure,
     hop,
+    line,
     session,
     status,
 )
@@ -45,7 +46,7 @@ from pipeline.store.retention import DAY_NS, ROWS_PER_CALL_MAX
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.open(tmp_path / "store", spool=True) as opened:
+    with Store.open(tmp_path / "store", encode=line) as opened:
         yield opened
 
 
@@ -223,7 +224,7 @@ def test_over_its_size_the_store_gives_up_features_first_and_standing_alarms_nev
     hops = [hop(T0_NS + i * SECOND_NS, gun) for i in range(4000) for gun in guns]
     standing = alarm("NO_GO_SITE", AlarmState.LATCHED)
     others: list[Record] = [standing, alarm("OVERDWELL", AlarmState.CLEARED), session("s-1", T0_NS)]
-    with Store.open(tmp_path, spool=True) as store, StoreReader.open(tmp_path) as reader:
+    with Store.open(tmp_path, encode=line) as store, StoreReader.open(tmp_path) as reader:
         store.checkpoint([*hops, *others], b"snapshot")
         full = reader.size().used_bytes
         assert store.retire(Retention(size_bytes_max=full), T0_NS).total == 0

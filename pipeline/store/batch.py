@@ -1,13 +1,12 @@
 """One checkpoint's records, sorted into the rows of one transaction.
 
-May import `rows`, `folding` and `model`. Nothing here touches the database, and nothing of
+May import `rows`, `folding`, `spool` and `model`. Nothing here touches the database, and nothing of
 `Standing` changes before `settle`: a transaction that failed leaves no trace, and the same records
 can be given again.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
@@ -23,6 +22,7 @@ from pipeline.model import (
     MinuteRollup,
     OperatorExposure,
     OutboundRecord,
+    PipelineStatus,
     Record,
     SessionSummary,
 )
@@ -35,7 +35,8 @@ from pipeline.store.folding import (
     start_minute,
     start_second,
 )
-from pipeline.store.rows import INT64_MAX, Row, Value
+from pipeline.store.rows import INT64_MAX, Row
+from pipeline.store.spool import Encode, SpoolKind
 
 DEAD_LETTER_BYTES_MAX = 4_096  # a frame's header and its first 500 samples; engineering choice
 DEAD_LETTER_TOPIC_MAX = 512  # the longest topic of the contract is 231 characters
@@ -48,6 +49,7 @@ class Standing:
     """What the writer must know of the store to add to it, read once when it is opened."""
 
     guns: dict[DeviceId, int]
+    models: dict[int, str]  # of the guns that have said theirs
     seconds: dict[int, FeatureSecond]
     minutes: dict[int, MinuteRollup]
     alarm_position: int  # of the newest transition
@@ -58,7 +60,7 @@ class Batch:
     """The rows of one checkpoint. A value of None in a mapping says: delete the row of that key."""
 
     standing: Standing
-    spooling: bool
+    encode: Encode | None  # None: nothing is spooled
     guns: dict[DeviceId, int] = field(default_factory=dict)  # the new ones
     closed_seconds: list[Row] = field(default_factory=list)
     closed_minutes: list[Row] = field(default_factory=list)
@@ -68,9 +70,10 @@ class Batch:
     alarms_current: dict[tuple[int, str, str], int | None] = field(default_factory=dict)
     sessions: dict[tuple[int, str], Row] = field(default_factory=dict)
     statuses: dict[int, Row] = field(default_factory=dict)
+    models: dict[int, str] = field(default_factory=dict)
     exposures: dict[tuple[str, str, str], Row] = field(default_factory=dict)
     dead_letters: list[Row] = field(default_factory=list)
-    spool: list[Row] = field(default_factory=list)
+    spool: list[tuple[str, str]] = field(default_factory=list)
     unstorable: int = 0
 
     def add(self, record: Record) -> None:
@@ -92,6 +95,7 @@ class Batch:
     def settle(self) -> None:
         """The transaction is committed: what was added now stands."""
         self.standing.guns.update(self.guns)
+        self.standing.models.update(self.models)
         _overlay(self.standing.seconds, self.seconds)
         _overlay(self.standing.minutes, self.minutes)
         self.standing.alarm_position += len(self.alarms)
@@ -120,14 +124,12 @@ class Batch:
         self.minutes[gun] = extend_minute(minute or start_minute(hop), hop)
 
     def _close_second(self, gun: int, second: FeatureSecond) -> None:
-        row = rows.write_second(second)
-        self.closed_seconds.append((gun, *row))
-        self._spool("second", second.last.id, row)
+        self.closed_seconds.append((gun, *rows.write_second(second)))
+        self._spool(SpoolKind.SECOND, second, gun)
 
     def _close_minute(self, gun: int, minute: MinuteRollup) -> None:
-        row = rows.MINUTE.write(minute)
-        self.closed_minutes.append((gun, *row))
-        self._spool("minute", minute.id, row)
+        self.closed_minutes.append((gun, *rows.MINUTE.write(minute)))
+        self._spool(SpoolKind.MINUTE, minute, gun)
 
     def _add_alarm(self, alarm: Alarm) -> None:
         row = rows.ALARM.write(alarm)
@@ -138,7 +140,7 @@ class Batch:
         self.alarms.append((position, gun, *row))
         key = (gun, alarm.rule, alarm.session_id or "")
         self.alarms_current[key] = None if alarm.state is AlarmState.CLEARED else position
-        self._spool("alarm", alarm.id, row)
+        self._spool(SpoolKind.ALARM, alarm, gun, position)
 
     def _add_session(self, session: SessionSummary) -> None:
         row = rows.SESSION.write(session)
@@ -147,7 +149,7 @@ class Batch:
         gun = self._gun(session.id)
         self.sessions[gun, session.session_id] = (gun, *row)
         if session.ended_at_ns is not None:  # InfluxDB only appends: it gets a session once, whole
-            self._spool("session", session.id, row)
+            self._spool(SpoolKind.SESSION, session, gun)
 
     def _add_status(self, status: DeviceStatus) -> None:
         row = rows.STATUS.write(status)
@@ -155,9 +157,11 @@ class Batch:
             return
         gun = self._gun(status.id)
         self.statuses[gun] = (gun, *row)
+        if status.model is not None:
+            self.models[gun] = status.model
         if not status.online:
             self._close_open_ones(gun)
-        self._spool("status", status.id, row)
+        self._spool(SpoolKind.STATUS, status, gun)
 
     def _close_open_ones(self, gun: int) -> None:
         """A gun that went away may not come back to close its last second and minute itself."""
@@ -172,7 +176,7 @@ class Batch:
         row = rows.EXPOSURE.write(exposure)
         if self._storable(row):
             self.exposures[exposure.clinic, exposure.operator, exposure.day] = row
-            self._spool("exposure", None, row)
+            self._spool(SpoolKind.EXPOSURE, exposure)
 
     def _add_dead_letter(self, letter: DeadLetter) -> None:
         capped = replace(
@@ -188,31 +192,16 @@ class Batch:
         self.unstorable += 1
         return False
 
-    def _spool(self, kind: str, gun: DeviceId | None, row: Row) -> None:
-        if self.spooling:
-            text = json.dumps((*(gun or ()), *row), separators=(",", ":"))
-            self.spool.append((kind, text))
+    def add_status_of_pipeline(self, status: PipelineStatus) -> None:
+        """Nothing of the store's own: it only goes on to InfluxDB."""
+        self._spool(SpoolKind.PIPELINE, status)
 
-
-def read_spooled(kind: str, text: str) -> OutboundRecord:
-    """The record that was spooled as `kind` and `text`."""
-    values: list[Value] = json.loads(text)
-    if kind == "exposure":
-        return rows.EXPOSURE.read(values)
-    gun, values = DeviceId(str(values[0]), str(values[1])), values[2:]
-    match kind:
-        case "second":
-            return rows.read_second(gun, values)
-        case "minute":
-            return rows.MINUTE.read(values, id=gun)
-        case "alarm":
-            return rows.ALARM.read(values, id=gun)
-        case "session":
-            return rows.SESSION.read(values, id=gun)
-        case "status":
-            return rows.STATUS.read(values, id=gun)
-        case _:
-            raise ValueError(f"no record is spooled as {kind!r}")
+    def _spool(
+        self, kind: SpoolKind, record: OutboundRecord, gun: int | None = None, position: int = 0
+    ) -> None:
+        if self.encode is not None:
+            model = None if gun is None else self.models.get(gun, self.standing.models.get(gun))
+            self.spool.append((kind, self.encode(record, model, position)))
 
 
 def _latest(

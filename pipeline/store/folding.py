@@ -58,7 +58,7 @@ def start_minute(hop: Features) -> MinuteRollup:
     """The minute of `hop`, with nothing in it yet."""
     start = minute_start_ns(hop.t_ns)
     zeros = (0.0,) * 8
-    return MinuteRollup(hop.id, start, hop.session_id, hop.site, 0, 0, 0, 0, *zeros)
+    return MinuteRollup(hop.id, start, start, hop.session_id, hop.site, 0, 0, 0, 0, *zeros)
 
 
 def extend_minute(minute: MinuteRollup, hop: Features) -> MinuteRollup:
@@ -70,6 +70,7 @@ def extend_minute(minute: MinuteRollup, hop: Features) -> MinuteRollup:
     return MinuteRollup(
         id=minute.id,
         t_ns=minute.t_ns,
+        last_t_ns=hop.t_ns,
         session_id=hop.session_id,
         site=hop.site,
         hops=minute.hops + 1,

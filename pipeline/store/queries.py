@@ -102,5 +102,4 @@ SELECT {", ".join(rows.DEAD_LETTER.columns)} FROM dead_letter
 ORDER BY position DESC LIMIT :limit"""
 SIZES = """
 SELECT (SELECT count(*) FROM gun),
-  (SELECT coalesce(max(position) - min(position) + 1, 0) FROM dead_letter),
-  (SELECT coalesce(max(position) - min(position) + 1, 0) FROM spool)"""
+  (SELECT coalesce(max(position) - min(position) + 1, 0) FROM dead_letter)"""

@@ -29,10 +29,11 @@ from pipeline.model import (
     Priority,
     SessionSummary,
 )
-from pipeline.store import queries, rows, schema
+from pipeline.store import queries, rows, schema, spool
 from pipeline.store.errors import StoreReadError
 from pipeline.store.folding import MINUTE_NS, SECOND_NS
 from pipeline.store.retention import HOUR_NS, used_bytes
+from pipeline.store.spool import SpoolCount, SpoolKind
 
 AnswerT = TypeVar("AnswerT")
 
@@ -123,8 +124,10 @@ class StoreSize:
     guns: int
     dead_letters: int
     dead_letters_dropped: int
-    spooled: int  # at most: some of the span may have been dropped
+    spooled: int
+    spool_bytes: int
     spool_dropped: int
+    influx_refused: int
     unstorable: int
 
 
@@ -224,7 +227,7 @@ class StoreReader:
 
     def size(self) -> StoreSize:
         counted = dict(self._query("SELECT name, value FROM counter", {}))
-        ((guns, dead_letters, spooled),) = self._query(queries.SIZES, {})
+        ((guns, dead_letters),) = self._query(queries.SIZES, {})
         log = self.directory / schema.LOG_NAME
         return StoreSize(
             used_bytes=self._read(used_bytes),
@@ -232,10 +235,17 @@ class StoreReader:
             guns=guns,
             dead_letters=dead_letters,
             dead_letters_dropped=counted.get("dead_letters_dropped", 0),
-            spooled=spooled,
-            spool_dropped=counted.get("spool_dropped", 0),
+            spooled=counted.get(spool.LINES_COUNTER, 0),
+            spool_bytes=counted.get(spool.BYTES_COUNTER, 0),
+            spool_dropped=counted.get(spool.DROPPED_COUNTER, 0),
+            influx_refused=counted.get(spool.REFUSED_COUNTER, 0),
             unstorable=counted.get("unstorable", 0),
         )
+
+    def spool_counts(self) -> Mapping[SpoolKind, SpoolCount]:
+        """What became of the lines for InfluxDB, by what they were made of."""
+        counted = dict(self._query("SELECT name, value FROM counter", {}))
+        return self._read(lambda database: spool.counts(database, counted))
 
     def _find(
         self,

@@ -1,9 +1,9 @@
 """What is deleted when it is too old, or when the store is too big; one bounded piece at a time.
 
-May import `folding`. Under the size cap, oldest features go first, then oldest rollups, then
-features still queued for InfluxDB, then sessions and exposures, and cleared alarms last: the order
-of how hard they are to do without. Deleting frees pages inside the file for new rows; the file
-itself does not shrink.
+May import `folding`, `spool` and `statements`. Under the size cap, oldest features go first, then
+oldest rollups, then features still queued for InfluxDB, then sessions and exposures, and cleared
+alarms last: the order of how hard they are to do without. The spool has a bound of its own.
+Deleting frees pages inside the file for new rows; the file itself does not shrink.
 """
 
 # ruff: noqa: S608 - statements are put together from the names of two tables, never from input
@@ -13,7 +13,9 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 
+from pipeline.store import spool
 from pipeline.store.folding import SECOND_NS
+from pipeline.store.statements import add_counts
 
 HOUR_NS = 3_600 * SECOND_NS
 DAY_NS = 24 * HOUR_NS
@@ -31,6 +33,7 @@ class Retention:
     features_days: float | None = None
     rollups_days: float | None = None
     records_days: float | None = None  # sessions, exposures, cleared alarms, dead letters
+    spool_bytes_max: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +58,22 @@ def used_bytes(database: sqlite3.Connection) -> int:
     return int((pages - free) * page_bytes)
 
 
-def retire(database: sqlite3.Connection, retention: Retention, now_ns: int) -> Retired:
-    """Delete what is too old; where nothing is, and the store is too big, the next in order."""
+def retire(
+    database: sqlite3.Connection, retention: Retention, now_ns: int, under_way: int
+) -> Retired:
+    """Delete what is too old; where nothing is, and the store is too big, the next in order.
+
+    Spooled lines up to the position `under_way` are being sent, and stay.
+    """
     aged = _retire_by_age(database, retention, now_ns)
-    if aged.total or used_bytes(database) <= retention.size_bytes_max:
+    if aged.total:
         return aged
-    return _retire_by_size(database)
+    bound = retention.spool_bytes_max
+    if bound is not None and spool.waiting_bytes(database) > bound:
+        return Retired(spooled=_give_up_spooled(database, under_way, any_kind=True))
+    if used_bytes(database) <= retention.size_bytes_max:
+        return aged
+    return _retire_by_size(database, under_way)
 
 
 def _retire_by_age(database: sqlite3.Connection, retention: Retention, now_ns: int) -> Retired:
@@ -82,18 +95,24 @@ def _retire_by_age(database: sqlite3.Connection, retention: Retention, now_ns: i
     return Retired(features=features, rollups=rollups, records=records)
 
 
-def _retire_by_size(database: sqlite3.Connection) -> Retired:
+def _retire_by_size(database: sqlite3.Connection, under_way: int) -> Retired:
     budget = ROWS_PER_CALL_MAX
     if features := _delete_oldest(database, "features", HOUR_NS, budget):
         return Retired(features=features)
     if rollups := _delete_oldest(database, "rollup_1min", DAY_NS, budget):
         return Retired(rollups=rollups)
-    if spooled := database.execute(_DELETE_SPOOLED_FEATURES, (budget,)).rowcount:
+    if spooled := _give_up_spooled(database, under_way, any_kind=False):
         return Retired(spooled=spooled)
     for statement in _DELETE_RECORDS:
         if records := database.execute(statement, (_FOR_EVER_NS, budget)).rowcount:
             return Retired(records=records)
     return Retired()
+
+
+def _give_up_spooled(database: sqlite3.Connection, under_way: int, *, any_kind: bool) -> int:
+    changed = spool.give_up(database, under_way, ROWS_PER_CALL_MAX, any_kind=any_kind)
+    add_counts(database, changed)
+    return changed[spool.DROPPED_COUNTER]
 
 
 def _days_before(now_ns: int, days: float) -> int:
@@ -132,9 +151,6 @@ _FOR_EVER_NS = 2**63 - 1
 _DELETE_DEAD_LETTERS = """
 DELETE FROM dead_letter WHERE position IN (
   SELECT position FROM dead_letter WHERE received_at_ns < ? ORDER BY position LIMIT ?)"""
-_DELETE_SPOOLED_FEATURES = """
-DELETE FROM spool WHERE position IN (
-  SELECT position FROM spool WHERE kind IN ('second', 'minute') ORDER BY position LIMIT ?)"""
 # Each takes (older than [ns], at most [rows]). A running session is written again by its next
 # checkpoint; an alarm that still stands is not old, however long ago it changed.
 _DELETE_RECORDS = (

@@ -1,4 +1,4 @@
-"""The statements that write a batch; may import `rows` and `batch`.
+"""The statements that write a batch; may import `rows`, `batch` and `spool`.
 
 Rows go in by the hundred. sqlite3 lets go of the GIL around every statement it executes and must
 then win it back, which costs up to 5 ms while another thread computes: row by row, a checkpoint of
@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain, islice
 
 from pipeline.model import Counters
-from pipeline.store import rows
+from pipeline.store import rows, spool
 from pipeline.store.batch import Batch
 from pipeline.store.rows import Row
 
@@ -78,7 +78,7 @@ _SESSION = Insert("session", ("gun", *rows.SESSION.columns), key=("gun", "sessio
 _STATUS = Insert("device_status", ("gun", *rows.STATUS.columns), key=("gun",))
 _OPERATOR_EXPOSURE = Insert("operator_exposure", rows.EXPOSURE.columns, key=_EXPOSURE)
 _DEAD_LETTER = Insert("dead_letter", rows.DEAD_LETTER.columns)
-_SPOOL = Insert("spool", ("kind", "record"))
+_SPOOL = Insert("spool", ("kind", "line"))
 _CHUNK = Insert("snapshot", ("chunk", "bytes"), key=("chunk",))
 
 _GONE = "(SELECT value FROM json_each(?))"
@@ -109,6 +109,7 @@ def write_batch(database: sqlite3.Connection, batch: Batch) -> int:
     _OPERATOR_EXPOSURE.write(database, batch.exposures.values())
     _DEAD_LETTER.write(database, batch.dead_letters)
     _SPOOL.write(database, batch.spool)
+    add_counts(database, spool.added(batch.spool))
     dropped = database.execute(_BOUND_DEAD_LETTERS, (DEAD_LETTERS_MAX,)).rowcount
     add_count(database, "dead_letters_dropped", dropped)
     add_count(database, "unstorable", batch.unstorable)
@@ -126,6 +127,11 @@ def write_snapshot(database: sqlite3.Connection, snapshot: bytes) -> None:
 
 def write_counters(database: sqlite3.Connection, counters: Counters) -> None:
     database.execute(_REPLACE_COUNTERS, (rows.write_counters(counters),))
+
+
+def add_counts(database: sqlite3.Connection, changed: Mapping[str, int]) -> None:
+    for name, added in changed.items():
+        add_count(database, name, added)
 
 
 def add_count(database: sqlite3.Connection, name: str, added: int) -> None:

@@ -16,12 +16,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from pipeline.model import Counters, DeadLetter, DeviceId, OutboundRecord, Record
-from pipeline.store import rows, schema
-from pipeline.store.batch import Batch, Standing, read_spooled
+from pipeline.model import Counters, DeviceId, PipelineStatus, Record
+from pipeline.store import rows, schema, spool
+from pipeline.store.batch import Batch, Standing
 from pipeline.store.errors import StoreWriteError
 from pipeline.store.retention import Retention, Retired, retire
-from pipeline.store.statements import add_count, write_batch, write_counters, write_snapshot
+from pipeline.store.spool import Encode, Refused, Spooled
+from pipeline.store.statements import add_counts, write_batch, write_counters, write_snapshot
 
 # Readers that overlap without end keep the log from starting over; past this size they are waited
 # for, shortly. Four times the size at which it should have. Engineering choice.
@@ -39,36 +40,33 @@ class Checkpoint:
     unstorable: int  # times beyond what SQLite can hold, from a device's clock
 
 
-@dataclass(frozen=True, slots=True)
-class Spooled:
-    """One record on its way to InfluxDB; acknowledge by `position`."""
-
-    position: int
-    record: OutboundRecord
-
-
 class Store:
     """The embedded store, open for writing. Use `Store.open`."""
 
     def __init__(
-        self, directory: Path, lock: sqlite3.Connection, database: sqlite3.Connection, spool: bool
+        self,
+        directory: Path,
+        lock: sqlite3.Connection,
+        database: sqlite3.Connection,
+        encode: Encode | None,
     ) -> None:
         self.directory = directory
         self._lock_file = lock
         self._database = database
-        self._spooling = spool
+        self._encode = encode
         self._one_at_a_time = threading.Lock()
         self._standing = _read_standing(database)
+        self._under_way = 0  # the last line of the spool that somebody holds
 
     @classmethod
-    def open(cls, directory: Path, *, spool: bool = False) -> Self:
-        """Open or create the store in `directory`; with `spool`, records also queue for InfluxDB.
+    def open(cls, directory: Path, *, encode: Encode | None = None) -> Self:
+        """Open or create the store in `directory`; with `encode`, records also wait for InfluxDB.
 
         Raises StoreBusyError, StoreUnusableError or StoreVersionError.
         """
         lock = schema.lock_for_writing(directory)
         try:
-            return cls(directory, lock, schema.open_writer(directory), spool)
+            return cls(directory, lock, schema.open_writer(directory), encode)
         except BaseException:
             lock.close()
             raise
@@ -118,26 +116,33 @@ class Store:
             chunks = database.execute("SELECT bytes FROM snapshot ORDER BY chunk").fetchall()
         return b"".join(chunk for (chunk,) in chunks) if chunks else None
 
-    def spool_read(self, records_max: int) -> tuple[Spooled, ...]:
-        """The oldest records not yet acknowledged, in the order they came."""
+    def spool_read(self, lines_max: int) -> tuple[Spooled, ...]:
+        """The oldest lines not yet acknowledged, in the order they came; they stay until then."""
         with self._one_at_a_time, self._transaction() as database:
-            found = database.execute(
-                "SELECT position, kind, record FROM spool ORDER BY position LIMIT ?", (records_max,)
-            ).fetchall()
-        return tuple(Spooled(position, read_spooled(kind, text)) for position, kind, text in found)
+            lines = spool.read(database, lines_max)
+            self._under_way = lines[-1].position if lines else 0
+        return lines
 
-    def spool_acknowledge(self, position: int, refused: Sequence[DeadLetter] = ()) -> None:
+    def spool_acknowledge(
+        self, position: int, refused: Sequence[Refused] = (), now_ns: int = 0
+    ) -> None:
         """InfluxDB has everything up to `position`; what it refused, with its words, is kept."""
         with self._one_at_a_time, self._transaction() as database:
-            write_batch(database, self._sorted(refused))
-            database.execute("DELETE FROM spool WHERE position <= ?", (position,))
+            write_batch(database, self._sorted([each.letter(now_ns) for each in refused]))
+            add_counts(database, spool.acknowledge(database, position, refused))
+
+    def spool_status(self, status: PipelineStatus) -> None:
+        """What the pipeline says of itself, on its way to InfluxDB."""
+        with self._one_at_a_time:
+            batch = self._sorted([])
+            batch.add_status_of_pipeline(status)
+            with self._transaction() as database:
+                write_batch(database, batch)
 
     def retire(self, retention: Retention, now_ns: int) -> Retired:
         """Delete some of what is too old or too much; a bounded piece of work, to be repeated."""
         with self._one_at_a_time, self._transaction() as database:
-            retired = retire(database, retention, now_ns)
-            add_count(database, "spool_dropped", retired.spooled)
-        return retired
+            return retire(database, retention, now_ns, self._under_way)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -162,7 +167,7 @@ class Store:
             raise
 
     def _sorted(self, records: Iterable[Record]) -> Batch:
-        batch = Batch(self._standing, self._spooling)
+        batch = Batch(self._standing, self._encode)
         for record in records:
             batch.add(record)
         return batch
@@ -187,5 +192,6 @@ def _read_standing(database: sqlite3.Connection) -> Standing:
         gun: rows.MINUTE.read(values, id=ids[gun])
         for gun, *values in database.execute("SELECT * FROM minute_open")
     }
+    models = dict(database.execute("SELECT gun, model FROM device_status WHERE model IS NOT NULL"))
     (position,) = database.execute("SELECT max(position) FROM alarm_transition").fetchone()
-    return Standing(guns, seconds, minutes, position or 0)
+    return Standing(guns, models, seconds, minutes, position or 0)
