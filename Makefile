@@ -8,7 +8,7 @@ ARGS ?=
 SUITE := var/suite
 
 .DEFAULT_GOAL := help
-.PHONY: help setup servers demo up down secrets test check bench evaluate clean
+.PHONY: help setup servers demo up down secrets dashboards test check bench evaluate clean
 
 help: ## Say what there is
 	@awk -F ': .*## ' '/^[a-z]+:.* ## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -37,6 +37,9 @@ down: ## Stop the containers; what they stored stays. ARGS as for up
 
 secrets: ## Draw the containers' passwords into .env, those that are not there yet
 	@$(PYTHON) deploy/make_secrets.py .env
+
+dashboards: $(VENV)/.complete ## Build anew what Grafana reads, after a change of limits or boards
+	@$(BIN)/python -m dashboards.build
 
 # Tests want a second broker, InfluxDB, a proxy before it and a browser; who may install packages
 # gets those that are missing.

@@ -26,7 +26,7 @@ def alarms() -> models.Dashboard:
             (
                 (
                     f'SELECT {RAISED} FROM "alarms"'
-                    f' WHERE {OF_GUN} AND "rule" =~ {USE} AND {IN_TIME}'
+                    f" WHERE {OF_GUN} AND {USE} AND {IN_TIME}"
                     ' GROUP BY time($__interval), "rule" fill(none)'
                 ),
                 "$tag_rule",
@@ -98,7 +98,7 @@ def _tables() -> tuple[panels.Panel, ...]:
         ),
         panels.listing(
             "By rule and site",
-            f'SELECT {RAISED} FROM "alarms" WHERE {OF_GUN} AND "rule" =~ {USE} AND {IN_TIME}'
+            f'SELECT {RAISED} FROM "alarms" WHERE {OF_GUN} AND {USE} AND {IN_TIME}'
             ' GROUP BY "rule", "site"',
             {"Time": HIDDEN},
             span=12,

@@ -88,8 +88,8 @@ RULES: Final = (
     AlertRule(
         uid="myoguard-unsafe-use",
         title="Unsafe use now",
-        query=f'SELECT last("active") FROM "alarms" WHERE "rule" =~ {USE_RULES}'
-        ' AND "priority" =~ /^(medium|high)$/ AND time > now() - 1d'
+        query=f'SELECT last("active") FROM "alarms" WHERE {USE_RULES}'
+        " AND (\"priority\" = 'medium' OR \"priority\" = 'high') AND time > now() - 1d"
         ' GROUP BY "clinic", "device", "rule"',
         threshold=("gt", 0.5),
         severity="critical",
@@ -100,7 +100,8 @@ RULES: Final = (
     AlertRule(
         uid="myoguard-device-offline",
         title="Device offline in a session",
-        query='SELECT last("active") FROM "alarms" WHERE "rule" =~ /^(DEVICE_OFFLINE|NO_FRAMES)$/'
+        query='SELECT last("active") FROM "alarms"'
+        " WHERE (\"rule\" = 'DEVICE_OFFLINE' OR \"rule\" = 'NO_FRAMES')"
         " AND \"priority\" = 'medium' AND time > now() - 1d"
         ' GROUP BY "clinic", "device", "rule"',
         threshold=("gt", 0.5),

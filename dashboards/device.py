@@ -26,7 +26,7 @@ def gun() -> models.Dashboard:
         *_signature(),
         *_losses(),
         variables=(clinic(every=False), device(every=False)),
-        annotation=alarm_marks(f'{OF_GUN} AND "rule" =~ {TECHNICAL}'),
+        annotation=alarm_marks(f"{OF_GUN} AND {TECHNICAL}"),
         since="now-24h",
         refresh="1m",
     )
@@ -137,7 +137,7 @@ def _losses() -> tuple[panels.Panel, ...]:
         panels.listing(
             "Technical alarms, by rule",
             'SELECT count(distinct("alarm_id")) AS "raised" FROM "alarms"'
-            f' WHERE {OF_GUN} AND "rule" =~ {TECHNICAL} AND {IN_TIME} GROUP BY "rule"',
+            f' WHERE {OF_GUN} AND {TECHNICAL} AND {IN_TIME} GROUP BY "rule"',
             {"Time": HIDDEN, "raised": Column(thresholds=limits.any_at_all())},
         ),
     )

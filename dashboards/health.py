@@ -66,7 +66,7 @@ def pipeline() -> models.Dashboard:
             span=12,
         ),
         panels.chart(
-            "Lag",
+            "Lag over time",
             (over_time("lag_s"), "$tag_pipeline"),
             unit=panels.SECONDS,
             span=12,

@@ -84,10 +84,13 @@ def limits_of_sites(column: str) -> Iterator[tuple[float, str]]:
 
 
 def rules_of(kind: AlarmKind, *priorities: Priority) -> str:
-    """An InfluxQL regular expression of a kind's rules that can reach one of the priorities."""
+    """The InfluxQL condition that an alarm is of a kind and can reach one of the priorities.
+
+    Without the `$` of a regular expression, which an alert rule must not hold.
+    """
     names = [
         row.rule
         for row in ALARMS.values()
         if row.kind is kind and {row.priority, row.priority_highest} & set(priorities)
     ]
-    return f"/^({'|'.join(names)})$/"
+    return "(" + " OR ".join(f"\"rule\" = '{name}'" for name in names) + ")"

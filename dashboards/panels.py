@@ -282,10 +282,7 @@ def board(
             .include_vars(False)
         )
     )
-    for each in variables:
-        made.with_variable(each)
-    if annotation is not None:
-        made.annotation(annotation)
+    made.variables(list(variables)).annotations([annotation] if annotation is not None else [])
     for number_of, panel in enumerate(panels, 1):
         made.with_panel(panel.id(number_of))
     return made.build()

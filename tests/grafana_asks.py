@@ -1,0 +1,71 @@
+"""What Grafana would ask InfluxDB for a dashboard: its queries, variables and macros filled in.
+
+Nothing here renders anything; `Asked` is a query as the engine gets it, and what its panel makes of
+the answer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Json = dict[str, Any]
+INTERVAL = "10s"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One query of a dashboard, and the names its panel expects in the answer."""
+
+    board: str
+    panel: str
+    query: str
+    table: bool
+    tags: frozenset[str]  # that the name of its series is made of
+    columns: frozenset[str]  # that its table has words for
+
+    def __str__(self) -> str:
+        return f"{self.board}: {self.panel}"
+
+
+def queries(board: Json) -> Iterator[Asked]:
+    for panel in board["panels"]:
+        columns = {
+            each["matcher"]["options"]
+            for each in panel.get("fieldConfig", {}).get("overrides", ())
+            if each["matcher"]["id"] == "byName"
+        }
+        for number, target in enumerate(panel["targets"]):
+            yield Asked(
+                board=board["uid"],
+                panel=f"{panel['title']} {'ABCDEFGH'[number]}",
+                query=target["query"],
+                table=target["resultFormat"] == "table",
+                tags=frozenset(re.findall(r"\$tag_(\w+)", target["alias"])),
+                columns=frozenset(columns),
+            )
+
+
+def variables(board: Json) -> dict[str, str]:
+    """Name -> query, in the order in which they depend on each other."""
+    return {each["name"]: each["query"]["query"] for each in board["templating"]["list"]}
+
+
+def annotations(board: Json) -> list[Json]:
+    return list(board.get("annotations", {}).get("list") or ())
+
+
+def filled(query: str, chosen: Mapping[str, str], since_ms: int, until_ms: int) -> str:
+    """The query with Grafana's macros and the variables' values in place."""
+    values = {
+        "timeFilter": f"time >= {since_ms}ms and time <= {until_ms}ms",
+        "__interval": INTERVAL,
+        **chosen,
+    }
+    for name, value in values.items():
+        query = re.sub(rf"\${name}\b", lambda _, value=value: value, query)
+    left = re.findall(r"\$\w+", query)
+    assert not left, f"nobody gives {left} in {query}"
+    return query
