@@ -28,7 +28,8 @@ ENV PATH=/opt/myoguard/bin:$PATH \
     HOME=/tmp NUMBA_CACHE_DIR=/cache \
     MYOGUARD_STORE__DIRECTORY=/data/store \
     MYOGUARD_CALIBRATION__DIRECTORY=/data/calibration \
-    MYOGUARD_PAGE__HOST=0.0.0.0
+    MYOGUARD_PAGE__HOST=0.0.0.0 \
+    MYOGUARD_PAGE__ACCOUNTS_FILE=/data/accounts.json
 USER 10001:10001
 VOLUME ["/data", "/cache"]
 EXPOSE 8080

@@ -30,6 +30,9 @@ demo: $(VENV)/.complete ## Watch simulated guns on a real broker
 	@$(BIN)/myoguard demo $(ARGS)
 
 up: secrets ## Start broker, pipeline, InfluxDB and Grafana in containers; ARGS="--profile demo" adds guns
+	@docker compose $(ARGS) run --build --rm --no-deps -T myoguard account list | grep -q . || \
+	  sed -n 's/^PAGE_PASSWORD=//p' .env | \
+	  docker compose $(ARGS) run --rm --no-deps -T myoguard account add technician --role technician
 	@docker compose $(ARGS) up --detach --build --wait
 
 down: ## Stop the containers; what they stored stays. ARGS as for up

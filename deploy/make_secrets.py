@@ -19,6 +19,7 @@ NAMES = (
     "INFLUXDB_PASSWORD",
     "INFLUXDB_TOKEN",
     "GRAFANA_PASSWORD",
+    "PAGE_PASSWORD",
 )
 # Letters alone: nats-server reads a value that begins with a digit as a number, compose a dollar
 # as a variable, and a URL some signs as its own. 32 of them are 182 bits.

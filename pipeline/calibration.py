@@ -10,6 +10,7 @@ files except its own TOML.
 from __future__ import annotations
 
 import math
+import os
 import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -405,10 +406,23 @@ def load_folder(folder: Path) -> dict[DeviceId, Calibration]:
 
 def save(fitted: BenchFit, folder: Path) -> Path:
     """Write `{clinic}/{device}.toml` and the picture of the fit beside it; returns the TOML."""
-    path = folder / fitted.device.clinic / f"{fitted.device.device}.toml"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(to_toml(fitted.calibration, fitted.device), encoding="utf-8")
+    path = install(fitted.device, to_toml(fitted.calibration, fitted.device), folder)
     draw(fitted, path.with_suffix(".png"))
+    return path
+
+
+def install(device: DeviceId, text: str, folder: Path, picture: bytes | None = None) -> Path:
+    """Put a calibration where `load_folder` finds it: all of it or, at a crash, what was before."""
+    path = folder / device.clinic / f"{device.device}.toml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if picture is not None:
+        path.with_suffix(".png").write_bytes(picture)
+    new = path.with_suffix(".toml.new")
+    with new.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)
     return path
 
 

@@ -54,7 +54,7 @@ def test_secrets_are_drawn_once_for_their_owner_alone(tmp_path: Path) -> None:
     assert file.read_text().startswith("# ours\n")
     assert draw(file) == first
     drawn = [value for name, value in first.items() if name not in ("GRAFANA_PASSWORD", "MORE")]
-    assert len(set(drawn)) == len(drawn) == 5
+    assert len(set(drawn)) == len(drawn) == 6
     assert all(re.fullmatch("[A-Za-z]{32}", value) for value in drawn)
     assert set(drawn).isdisjoint(draw(tmp_path / "other").values())
 
@@ -63,6 +63,9 @@ def test_every_secret_asked_for_is_drawn_and_git_ignores_them(tmp_path: Path) ->
     files = [ROOT / "docker-compose.yml", *DEPLOY.iterdir()]
     text = "".join(file.read_text() for file in files if file.suffix != ".py")
     asked = set(re.findall(r"\$\{(\w+):\?", text))
+    asked |= set(
+        re.findall(r"\^(\w+)=//p", (ROOT / "Makefile").read_text())
+    )  # of the first account
     assert set(draw(tmp_path / ".env")) == asked
     assert ".env" in (ROOT / ".gitignore").read_text().split()
     assert "env" not in (ROOT / ".dockerignore").read_text()

@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
+from pipeline.app.guns import KnownGuns
 from pipeline.capture import BlackBox
 from pipeline.config import Settings
 from pipeline.model import Alarm, DeviceStatus, Live, Received, Record
@@ -53,6 +54,7 @@ class Desk:
     monitor: Monitor
     source: MqttSource
     publisher: Publisher
+    guns: KnownGuns
     listeners: list[Listener] = field(default_factory=list)
     taps: list[Tap] = field(default_factory=list)
     page_url: str | None = None

@@ -70,6 +70,7 @@ class Pipeline:
                 self._monitor,
                 make_source(self._settings),
                 publisher,
+                self._guns,
                 list(self._listeners),
             )
             for edge in _edges(self._settings):

@@ -31,13 +31,18 @@ def place(settings: Settings) -> Place:
 async def page(desk: Desk) -> AsyncIterator[None]:
     """Serve the page and put its address on the desk. Raises PageError and AccountError."""
     from pipeline.app.errands import PageErrands  # noqa: PLC0415  a second, and optional
+    from pipeline.app.workshop import PageWorkshop  # noqa: PLC0415
     from pipeline.page import LiveBoard, Sources, listen, serve  # noqa: PLC0415
 
     where, board, started = place(desk.settings), LiveBoard(), asyncio.Event()
     listener = listen(where)
     host, port = listener.getsockname()[:2]
     sources = Sources(
-        board, desk.settings.store.directory, desk.settings.site_table, PageErrands(desk)
+        board,
+        desk.settings.store.directory,
+        desk.settings.site_table,
+        PageErrands(desk),
+        PageWorkshop(desk),
     )
     serving = serve(sources, where, started=started, listener=listener)
     served = asyncio.create_task(serving, name="page")

@@ -29,7 +29,14 @@ from pipeline.cli.fleet import FleetBooks, FleetProcess
 from pipeline.cli.gun_models import known_guns
 from pipeline.cli.terminal import CommandError
 from pipeline.cli.therapist import Therapist
-from pipeline.config import BrokerSection, PageSection, Settings, StoreSection, load
+from pipeline.config import (
+    BrokerSection,
+    CalibrationSection,
+    PageSection,
+    Settings,
+    StoreSection,
+    load,
+)
 from pipeline.config.settings import DATA_DIRECTORY
 from pipeline.features import Calibration
 from pipeline.model import DeviceId
@@ -107,6 +114,7 @@ def _settings(plan: Plan, directory: Path) -> Settings:
     """What the environment says, but for what makes it a demo."""
     section = {
         "store": StoreSection(directory=directory / "store"),
+        "calibration": CalibrationSection(directory=directory / "calibration"),
         "page": PageSection(enabled=plan.page, host=HOST, port=_page_port(plan.port)),
     }
     return load(None).model_copy(update=section)

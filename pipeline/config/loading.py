@@ -40,7 +40,23 @@ def load(path: Path | None) -> Settings:
     found += _directory_faults(settings, origin)
     if found:
         raise ConfigError(found)
-    return _with_password(settings)
+    settings = _with_password(settings)
+    settings._origins = dict(_origins(settings, table, origin))
+    return settings
+
+
+def _origins(settings: Settings, table: Table, origin: _Origin) -> Iterator[tuple[str, str]]:
+    """The file or the variable of each key that one of them sets."""
+    for key in faults.known_keys():
+        section, *between, name = key.split(".")
+        for site in settings.sites if between else ("",):
+            path = [section, *([site] if between else []), name]
+            where = origin.of(path)
+            inner: object = table
+            for part in path:
+                inner = inner.get(part) if isinstance(inner, dict) else None
+            if inner is not None or where.startswith("environment"):
+                yield ".".join(path), where
 
 
 class _Origin:

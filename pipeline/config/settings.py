@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 import platformdirs
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from pipeline.sites import SiteTable, with_overrides
@@ -321,6 +321,13 @@ class Settings(BaseSettings):
     def capture_directory(self) -> Path:
         """Where captures and kept sessions lie."""
         return self.capture.directory or self.store.directory / "captures"
+
+    _origins: Mapping[str, str] = PrivateAttr(default_factory=dict)
+
+    @property
+    def origins(self) -> Mapping[str, str]:
+        """Where each setting came from that is not a default: a file, or a variable."""
+        return self._origins
 
     @classmethod
     def settings_customise_sources(

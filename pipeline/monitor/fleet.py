@@ -21,6 +21,7 @@ from typing import Any, Final, Protocol
 
 from pipeline.alarms import ActionRefusedError
 from pipeline.exposure import Exposures
+from pipeline.features import Calibration
 from pipeline.model import (
     AlarmAction,
     Counters,
@@ -68,6 +69,7 @@ class Extractor(Protocol):
     """Frames in, hops out: what the monitor needs of `features`."""
 
     def set_model(self, device: DeviceId, model: str | None, head: str | None) -> None: ...
+    def calibrate(self, device: DeviceId, calibration: Calibration) -> None: ...
     def advance(self, frames: Sequence[tuple[int, Frame]]) -> Advanced: ...
     def tick(self, now_ns: int) -> Advanced: ...
     def flush(self) -> Advanced: ...
@@ -130,6 +132,10 @@ class Monitor:
         out: list[Record] = []
         self._distribute(self._extractor.flush(), {}, out)
         return out
+
+    def calibrate(self, device: DeviceId, calibration: Calibration) -> None:
+        """Judge a gun by its new calibration from its next hop on."""
+        self._extractor.calibrate(device, calibration)
 
     def resume(self, now_ns: int) -> None:
         """Go on at `now_ns` after the pipeline itself was away, or its clock was set.

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from pipeline.model import DeviceId, FeatureSecond
 from pipeline.page.fleet import Stored
-from pipeline.store import AlarmFilter, AlarmTransition, StoreError, StoreReader
+from pipeline.store import AlarmFilter, AlarmTransition, StoreError, StoreReader, StoreSize
 
 HISTORY_MAX = 300  # transitions; a gun makes that many in minutes only while it chatters
 AnswerT = TypeVar("AnswerT")
@@ -53,6 +53,10 @@ class Archive:
     async def past(self, wanted: AlarmFilter, limit: int) -> tuple[AlarmTransition, ...]:
         """Alarm transitions of all guns, newest first. Raises StoreError."""
         return await self._read(lambda store: store.alarm_history(wanted, limit))
+
+    async def size(self) -> StoreSize:
+        """How much the store holds. Raises StoreError."""
+        return await self._read(lambda store: store.size())
 
     def close(self) -> None:
         """After the reads that are under way; nothing can be asked any more."""

@@ -29,6 +29,7 @@ from pipeline.page.actions import Asked
 from pipeline.page.alarm_lines import NS_PER_S, AlarmLine, Badge
 from pipeline.page.board import AlarmKey, LiveBoard, alarm_key
 from pipeline.page.sightings import Sightings
+from pipeline.page.workshop import TEST_GUN
 from pipeline.rules import SILENCE_S
 from pipeline.sites import Site, SiteTable
 from pipeline.store import GunView
@@ -162,6 +163,8 @@ def compose(
     sightings.keep_only(known)
     placed: list[tuple[_Place, Tile]] = []
     for id_ in known:
+        if id_.device == TEST_GUN and not by_gun[id_]:
+            continue
         view = views.get(id_) or GunView(id_, None, None)
         gun = _learn(view, board, by_gun[id_], sightings, now_ns)
         tile = _tile(gun, sites)

@@ -22,7 +22,7 @@ from nicegui import app as nicegui_app
 from nicegui import ui
 
 from pipeline.accounts import Accounts
-from pipeline.page import alarm_requests, sign_in, views
+from pipeline.page import alarm_requests, sign_in, technician, views
 from pipeline.page.actions import Errands
 from pipeline.page.archive import Archive
 from pipeline.page.board import LiveBoard
@@ -30,6 +30,7 @@ from pipeline.page.frame import presence
 from pipeline.page.gate import ExposedError, Gate, Reach, refuse_exposure
 from pipeline.page.logins import Logins
 from pipeline.page.watch import Watch
+from pipeline.page.workshop import Workshop
 from pipeline.sites import SiteTable
 
 GRACE_S = 1  # for requests under way when the page stops; the rest of it is done within another
@@ -64,12 +65,13 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What the page shows, and who does what it is asked; without `errands` it only shows."""
+    """What the page shows, and who does what it is asked; without those it only shows."""
 
     board: LiveBoard
     store_directory: Path
     sites: SiteTable = field(default_factory=SiteTable)
     errands: Errands | None = None
+    workshop: Workshop | None = None
 
 
 async def serve(
@@ -87,7 +89,7 @@ async def serve(
     archive = Archive(sources.store_directory)
     watch = Watch(sources.board, archive, sources.sites)
     logins = Logins(place.accounts, open_to_all=place.reach.is_local)
-    with contextlib.closing(listener), _on_show(watch, archive, sources.errands):
+    with contextlib.closing(listener), _on_show(watch, archive, sources):
         gate = Gate(_application(), place.reach, logins)
         server = _Server(_configuration(gate), started or asyncio.Event())
         serving = asyncio.create_task(server.serve(sockets=[listener]), name="page server")
@@ -127,15 +129,17 @@ def listen(place: Place) -> socket.socket:
 
 
 @contextlib.contextmanager
-def _on_show(watch: Watch, archive: Archive, errands: Errands | None) -> Iterator[None]:
+def _on_show(watch: Watch, archive: Archive, sources: Sources) -> Iterator[None]:
     state = nicegui_app.state
     if getattr(state, "watch", None) is not None:
         raise PageError("this process already serves a page: start a second one as its own process")
-    state.watch, state.archive, state.errands = watch, archive, errands
+    state.watch, state.archive = watch, archive
+    state.errands, state.workshop = sources.errands, sources.workshop
     try:
         yield
     finally:
-        state.watch = state.archive = state.errands = None
+        state.watch = state.archive = state.errands = state.workshop = None
+        technician.bench.clear()
 
 
 class _Server(uvicorn.Server):
@@ -171,6 +175,7 @@ def _application() -> FastAPI:
     application = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     application.include_router(sign_in.router)
     application.include_router(alarm_requests.router)
+    application.include_router(technician.router)
     ui.run_with(
         application,
         root=views.not_found_page,

@@ -15,7 +15,7 @@ from typing import Protocol
 
 import orjson
 
-from pipeline.model import Alarm, DeviceId
+from pipeline.model import Alarm, DeviceId, DeviceStatus
 from pipeline.page import alarm_lines, charts, pulse
 from pipeline.page.actions import Pending
 from pipeline.page.alarm_lines import NS_PER_S, AlarmLine
@@ -132,6 +132,12 @@ class Watch:
     def standing(self) -> list[Alarm]:
         """The alarms that are not cleared, as the pages show them."""
         return alarm_lines.standing(self._stored.alarms, self._board)
+
+    async def guns_known(self) -> list[tuple[Tile, DeviceStatus | None]]:
+        """Every gun that was ever seen, with what it last said of itself."""
+        await self._read_store()
+        statuses = {view.id: view.status for view in self._stored.guns} | dict(self._board.statuses)
+        return [(t, statuses.get(DeviceId(t.clinic, t.device))) for t in self._compose().guns]
 
     async def gun(self, gun: DeviceId) -> tuple[str, charts.Options] | None:
         """A gun's message and charts, for a page that opens; None where it was never seen."""

@@ -78,7 +78,8 @@ async function answerOf(response) {
   const isJson = response.headers.get("content-type")?.startsWith("application/json");
   const answer = isJson ? await response.json() : await response.text();
   if (response.ok) return answer;
-  throw new Error(typeof answer === "string" ? answer : "The server could not read that. Check what is filled in.");
+  const said = typeof answer === "string" ? answer : answer.detail;
+  throw new Error(typeof said === "string" ? said : "The server could not read that. Check what is filled in.");
 }
 
 // The last message of an element, and for how many seconds there has been none.
