@@ -20,7 +20,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final, Self
 
-from pipeline.mqtt import RETRY_S_MAX, RETRY_S_MIN, BrokerError
+from pipeline.link import RETRY_S_MAX, RETRY_S_MIN, BrokerError
 
 HOST: Final = "127.0.0.1"  # nobody but this machine: it asks nobody for a password
 START_S_MAX: Final = 15.0  # engineering choices: it takes 0.1 s, or some seconds to recover a store

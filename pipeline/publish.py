@@ -21,16 +21,9 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final, NamedTuple, Self, TypeAlias
 
+from pipeline.link import Link, LinkStatus
 from pipeline.model import Alarm, AlarmAction, AlarmState, Command, Live, Rejected
-from pipeline.mqtt import (
-    ANONYMOUS,
-    Connection,
-    Credentials,
-    Link,
-    LinkStatus,
-    MqttProtocol,
-    parse_endpoint,
-)
+from pipeline.mqtt import ANONYMOUS, Connection, Credentials, MqttProtocol, parse_endpoint
 from pipeline.wire import encode
 
 Outgoing: TypeAlias = Alarm | AlarmAction | Live | Rejected | Command

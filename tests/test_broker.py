@@ -17,7 +17,7 @@ import pytest
 import servers
 
 from pipeline.broker import EmbeddedBroker
-from pipeline.mqtt import BrokerError
+from pipeline.link import BrokerError
 
 ROOT = Path(__file__).parent.parent
 RETAINED = ("massage/v1/c/g/state", b"retained")

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import servers
 
+from pipeline.link import BrokerError
 from pipeline.model import (
     Alarm,
     AlarmState,
@@ -24,7 +25,6 @@ from pipeline.model import (
     Quality,
     Rejected,
 )
-from pipeline.mqtt import BrokerError
 from pipeline.publish import LETTERS_MAX, STANDING_MAX, Outgoing, Publisher
 from pipeline.wire import decode
 

@@ -18,8 +18,9 @@ import pytest
 import servers
 from conftest import ServerStarter
 
+from pipeline.link import RETRY_S_MIN, BrokerError
 from pipeline.model import Received
-from pipeline.mqtt import RETRY_S_MIN, BrokerError, Credentials, MqttProtocol
+from pipeline.mqtt import Credentials, MqttProtocol
 from pipeline.sources import (
     BATCH_MESSAGES,
     QOS0_PENDING_MAX,

@@ -85,7 +85,8 @@ def _configuration(settings: Settings) -> Iterator[Finding]:
 
 def _broker(settings: Settings) -> Iterator[Finding]:
     from pipeline.app import broker_address, credentials  # noqa: PLC0415
-    from pipeline.mqtt import BrokerError, Connection, MqttProtocol, parse_endpoint  # noqa: PLC0415
+    from pipeline.link import BrokerError  # noqa: PLC0415
+    from pipeline.mqtt import Connection, MqttProtocol, parse_endpoint  # noqa: PLC0415
     from pipeline.wire import PIPELINE_FILTERS  # noqa: PLC0415
 
     endpoint = parse_endpoint(

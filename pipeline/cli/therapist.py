@@ -10,8 +10,9 @@ import asyncio
 import time
 from typing import Final, Self
 
+from pipeline.link import BrokerError
 from pipeline.model import ActionKind, Alarm, AlarmAction, AlarmState, DeviceStatus, Live, Priority
-from pipeline.mqtt import BrokerError, Connection, parse_endpoint
+from pipeline.mqtt import Connection, parse_endpoint
 from pipeline.wire import encode
 
 REACTION_S: Final = 3.0  # engineering choice: to look up, read and press
