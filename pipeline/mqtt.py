@@ -100,12 +100,13 @@ def parse_endpoint(
         protocol=protocol,
         username=unquote(parts.username) if parts.username else credentials.username,
         password=unquote(parts.password) if parts.password else credentials.password,
-        tls=_tls_context(credentials) if parts.scheme == "mqtts" else None,
+        tls=tls_context(credentials) if parts.scheme == "mqtts" else None,
         persistent=persistent,
     )
 
 
-def _tls_context(credentials: Credentials) -> ssl.SSLContext:
+def tls_context(credentials: Credentials) -> ssl.SSLContext:
+    """What to trust and how to identify. Raises BrokerError where a file cannot be used."""
     try:
         context = ssl.create_default_context(cafile=credentials.ca_file)
         if credentials.cert_file is not None:
@@ -121,12 +122,16 @@ def _tls_context(credentials: Credentials) -> ssl.SSLContext:
 
 
 class Arrival(NamedTuple):
-    """A message as it came in. `mid` is 0 for QoS 0, which nobody acknowledges."""
+    """A message as it came in. `mid` is 0 for QoS 0, which nobody acknowledges.
+
+    `retain`: it had been waiting for a subscriber.
+    """
 
     connection: Connection
     mid: int
     topic: str
     payload: bytes
+    retain: bool
 
 
 class Connection:
@@ -199,21 +204,21 @@ class Connection:
                 f"The connection to the MQTT broker at {self._endpoint} was lost ({cause})"
             ) from None
 
-    async def subscribe(self, filters: Sequence[str]) -> None:
-        """Subscribe to all `filters` at QoS 1, or raise BrokerError naming those refused."""
+    async def subscribe(self, filters: Sequence[str], *, qos: int = 1) -> None:
+        """Subscribe to all `filters`, or raise BrokerError naming those refused."""
         try:
-            codes = await self._client.subscribe([(name, 1) for name in filters])
+            codes = await self._client.subscribe([(name, qos) for name in filters])
         except aiomqtt.MqttError as error:
             raise BrokerError(
                 f"The MQTT broker at {self._endpoint} did not answer a subscription ({error})"
             ) from None
         refused = [
-            name for name, code in zip(filters, codes, strict=True) if _granted_qos(code) != 1
+            name for name, code in zip(filters, codes, strict=True) if _granted_qos(code) != qos
         ]
         if refused:
             raise BrokerError(
                 f"The MQTT broker at {self._endpoint} refused to let {self._endpoint.client_id!r} "
-                f"read {', '.join(refused)} at QoS 1; grant it"
+                f"read {', '.join(refused)} at QoS {qos}; grant it"
             )
 
     async def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> None:
@@ -248,7 +253,7 @@ class Connection:
             topic = message.topic
         except UnicodeDecodeError:
             topic = ""  # no such topic in any grammar: it will be counted as bad, and acknowledged
-        self._on_arrival(Arrival(self, mid, topic, bytes(message.payload)))
+        self._on_arrival(Arrival(self, mid, topic, bytes(message.payload), message.retain))
 
     def _remember_session(
         self,

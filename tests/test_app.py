@@ -50,18 +50,35 @@ ACK_WAIT_S = 2.0
 REDELIVERY_S = 2.5
 
 
-@pytest.fixture(params=["mosquitto", "nats-server"])
+@pytest.fixture(params=["mosquitto", "nats-server", "nats-server's log"])
 def start_broker(request: pytest.FixtureRequest) -> ServerStarter:
     """`start_broker(directory)`: windows as docs and the embedded broker have them."""
     return {
         "mosquitto": partial(servers.mosquitto, window=13_000),
         "nats-server": partial(servers.nats_server, window=13_000, ack_wait_s=ACK_WAIT_S),
+        "nats-server's log": partial(servers.nats_server, log=True),
     }[request.param]
 
 
-def settings_for(directory: Path, url: str, *, page: bool = False) -> Settings:
+def settings_for(
+    directory: Path,
+    broker: servers.Server,
+    *,
+    through: servers.Proxy | None = None,
+    page: bool = False,
+) -> Settings:
+    """`through` stands between the pipeline and what it reads from."""
+    url, nats_url = broker.url, broker.nats_url
+    if through is not None:
+        url, nats_url = (url, through.nats_url) if nats_url else (through.url, None)
+    section = BrokerSection(
+        url=url,
+        nats_url=nats_url,
+        client_id="pipeline",
+        redelivery_s=0.0 if broker.nats_url else REDELIVERY_S,
+    )
     sections = {
-        "broker": BrokerSection(url=url, client_id="pipeline", redelivery_s=REDELIVERY_S),
+        "broker": section,
         "store": StoreSection(directory=directory / "store"),
         "page": PageSection(enabled=page, port=0),
     }
@@ -190,7 +207,7 @@ def log() -> list[Received]:
 def test_a_broker_changes_nothing_of_the_alarms(
     log: list[Received], broker: servers.Server, tmp_path: Path
 ) -> None:
-    settings = settings_for(tmp_path, broker.url)
+    settings = settings_for(tmp_path, broker)
     with running(settings) as pipeline:
         servers.publish(broker.port, [(row.topic, row.payload) for row in log])
         servers.until(lambda: pipeline.counters.messages >= len(log), "all messages are fed")
@@ -210,7 +227,7 @@ def test_a_broker_changes_nothing_of_the_alarms(
 def test_every_frame_of_a_bad_network_is_in_the_books(
     broker: servers.Server, tmp_path: Path
 ) -> None:
-    settings = settings_for(tmp_path, broker.url)
+    settings = settings_for(tmp_path, broker)
     faults = NetworkFaults(drop=0.03, duplicate=0.05, reorder=0.05, corrupt=0.03)
 
     async def play() -> FleetReport:
@@ -251,7 +268,7 @@ def test_a_small_window_does_not_slow_it_down(tmp_path: Path, log: list[Received
     """Mosquitto lets out 20 messages unless told otherwise; one commit a second would be 20/s."""
     frames = [row for row in log if row.topic.endswith("/telemetry")][:800]
     with servers.mosquitto(tmp_path / "broker", window=20) as broker:
-        settings = settings_for(tmp_path, broker.url)
+        settings = settings_for(tmp_path, broker)
         with running(settings) as pipeline:
             servers.publish(broker.port, [(row.topic, row.payload) for row in frames])
             servers.until(
@@ -318,9 +335,10 @@ def command(config: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def write_config(path: Path, settings: Settings) -> Path:
+    nats_url = f'nats_url = "{settings.broker.nats_url}"\n' if settings.broker.nats_url else ""
     path.write_text(
         f'[broker]\nurl = "{settings.broker.url}"\nclient_id = "{settings.broker.client_id}"\n'
-        f"redelivery_s = {settings.broker.redelivery_s}\n"
+        f"redelivery_s = {settings.broker.redelivery_s}\n{nats_url}"
         f'[store]\ndirectory = "{settings.store.directory}"\n[page]\nenabled = false\n'
     )
     return path
@@ -330,7 +348,7 @@ def test_kill_dash_nine_changes_nothing(
     rough_log: list[Received], start_broker: ServerStarter, tmp_path: Path
 ) -> None:
     with start_broker(tmp_path / "broker") as broker:
-        settings = settings_for(tmp_path, broker.url)
+        settings = settings_for(tmp_path, broker)
         config = write_config(tmp_path / "myoguard.toml", settings)
         with command(config) as first, Paced(broker.port, rough_log, seconds=6.0) as paced:
             servers.until(lambda: paced.sent > len(rough_log) // 3, "a third is published")
@@ -372,7 +390,7 @@ def test_while_the_store_takes_nothing_the_broker_keeps_it(
     log: list[Received], tmp_path: Path
 ) -> None:
     with servers.mosquitto(tmp_path / "broker", window=5_000) as broker:
-        settings = settings_for(tmp_path, broker.url)
+        settings = settings_for(tmp_path, broker)
         database = settings.store.directory / "myoguard.sqlite3"
         away = database.with_suffix(".away")
         with running(settings) as pipeline:
@@ -388,8 +406,8 @@ def test_while_the_store_takes_nothing_the_broker_keeps_it(
 def test_a_lost_connection_is_only_a_pause(
     log: list[Received], broker: servers.Server, tmp_path: Path
 ) -> None:
-    with servers.Proxy(broker.port) as proxy:
-        settings = settings_for(tmp_path, proxy.url)
+    with servers.Proxy(broker.nats_port or broker.port) as proxy:
+        settings = settings_for(tmp_path, broker, through=proxy)
         with running(settings) as pipeline, Paced(broker.port, log, seconds=3.0) as paced:
             servers.until(lambda: paced.sent > len(log) // 2, "half is published")
             proxy.cut()
@@ -404,7 +422,7 @@ def test_a_lost_connection_is_only_a_pause(
 def test_a_snapshot_that_cannot_be_read_costs_no_records(
     log: list[Received], broker: servers.Server, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    settings = settings_for(tmp_path, broker.url)
+    settings = settings_for(tmp_path, broker)
     with running(settings) as pipeline:
         servers.publish(broker.port, [(row.topic, row.payload) for row in log])
         servers.until(lambda: pipeline.counters.messages >= len(log), "all messages are fed")
@@ -422,7 +440,7 @@ def test_what_stands_is_said_again_to_a_broker_that_forgot(
     log: list[Received], start_broker: ServerStarter, tmp_path: Path
 ) -> None:
     with start_broker(tmp_path / "first") as broker:
-        settings = settings_for(tmp_path, broker.url)
+        settings = settings_for(tmp_path, broker)
         with running(settings) as pipeline:
             servers.publish(broker.port, [(row.topic, row.payload) for row in log])
             servers.until(lambda: pipeline.counters.messages >= len(log), "all messages are fed")
@@ -431,7 +449,7 @@ def test_what_stands_is_said_again_to_a_broker_that_forgot(
     assert standing
     expected = {f"massage/v1/{id_.clinic}/{id_.device}/alarm/{rule}" for id_, rule in standing}
     with start_broker(tmp_path / "second") as broker:
-        with running(settings_for(tmp_path, broker.url)):
+        with running(settings_for(tmp_path, broker)):
             pass
         with servers.listening(broker.port, "massage/v1/+/+/alarm/+") as heard:
             servers.until(lambda: _standing(heard) >= expected, "they are retained")
@@ -446,7 +464,7 @@ def _standing(heard: Iterable[servers.Heard]) -> set[str]:
 
 
 def test_the_page_is_served_while_it_runs(broker: servers.Server, tmp_path: Path) -> None:
-    with running(settings_for(tmp_path, broker.url, page=True)) as pipeline:
+    with running(settings_for(tmp_path, broker, page=True)) as pipeline:
         assert pipeline.page_url is not None
         answer = httpx.get(pipeline.page_url, timeout=servers.DEADLINE_S)
         assert answer.status_code == 200

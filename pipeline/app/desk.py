@@ -18,7 +18,7 @@ from pipeline.config import Settings
 from pipeline.model import Alarm, DeviceStatus, Live, Received, Record
 from pipeline.monitor import Monitor
 from pipeline.publish import Publisher
-from pipeline.sources import MqttSource
+from pipeline.sources import MqttSource, NatsSource
 from pipeline.store import Store
 
 
@@ -52,7 +52,7 @@ class Desk:
     settings: Settings
     store: Store
     monitor: Monitor
-    source: MqttSource
+    source: MqttSource | NatsSource
     publisher: Publisher
     guns: KnownGuns
     listeners: list[Listener] = field(default_factory=list)

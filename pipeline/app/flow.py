@@ -95,7 +95,7 @@ class Flow:
     def _keep_house(self, quiet_s: float) -> None:
         """What is to be done from time to time, whether messages come or not."""
         now_s = time.monotonic()
-        if quiet_s >= TICK_S and self._tick.is_due(now_s):
+        if quiet_s >= TICK_S and self._may_pass_time() and self._tick.is_due(now_s):
             self._take((), self._monitor.tick(time.time_ns() - TICK_LATE_NS))
         if self._live.is_due(now_s):
             self._send_live()
@@ -103,6 +103,10 @@ class Flow:
         if self._news.is_due(now_s):
             _log.info("still watching", guns=self._monitor.devices, **news(self._monitor.counters))
         self._tell_of_broker()
+
+    def _may_pass_time(self) -> bool:
+        """Not while messages are known to wait: they are older. Without a broker, time passes."""
+        return self._source.caught_up or not self._source.status.connected
 
     def _send_live(self) -> None:
         for live in self._monitor.live():

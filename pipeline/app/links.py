@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from pipeline.config import Settings
 from pipeline.mqtt import Credentials, MqttProtocol
 from pipeline.publish import Publisher
-from pipeline.sources import MqttSource
+from pipeline.sources import MqttSource, NatsSource
 
 
 def credentials(settings: Settings) -> Credentials:
@@ -22,9 +22,18 @@ def broker_address(settings: Settings) -> str:
     return urlsplit(settings.broker.url).netloc.rpartition("@")[2]
 
 
-def make_source(settings: Settings) -> MqttSource:
-    """Where messages come from."""
+def make_source(settings: Settings) -> MqttSource | NatsSource:
+    """Where messages come from: the broker's durable log where it has one."""
     broker = settings.broker
+    if broker.nats_url is not None:
+        return NatsSource(
+            broker.nats_url,
+            mqtt_url=broker.url,
+            client_id=broker.client_id,
+            credentials=credentials(settings),
+            protocol=MqttProtocol(broker.protocol),
+            log_bytes_max=broker.log_bytes_max,
+        )
     return MqttSource(
         broker.url,
         client_id=broker.client_id,

@@ -75,7 +75,7 @@ class Pipeline:
             )
             for edge in _edges(self._settings):
                 await opened.enter_async_context(edge(desk))
-            if restored:
+            if restored and not desk.source.keeps_arrival_times:
                 await _sleep(self._settings.broker.redelivery_s, stop)
                 self._monitor.resume(time.time_ns())
             await opened.enter_async_context(desk.source)

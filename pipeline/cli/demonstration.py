@@ -21,7 +21,7 @@ from typing import IO, Any, Final, TypeVar
 from rich.console import Console
 
 from pipeline.app import Pipeline
-from pipeline.broker import ACK_WAIT_S, EmbeddedBroker
+from pipeline.broker import EmbeddedBroker
 from pipeline.cli import compiling, terminal
 from pipeline.cli.demo_screen import Books, Screen
 from pipeline.cli.demo_units import Units
@@ -46,7 +46,6 @@ ResultT = TypeVar("ResultT")
 HOST: Final = "127.0.0.1"
 PAGE_PORT: Final = 8080
 POLL_S: Final = 0.05
-LEEWAY_S: Final = 0.5  # engineering choice: between the broker's wait and our coming back
 ARRIVE_S_MAX: Final = 10.0  # engineering choice: for what the broker holds when the guns are done
 # A little of what a clinic's wireless network does, so that the books have something to balance.
 # Engineering choice: a duplicate every 6 s and a damaged frame every minute of 8 guns.
@@ -152,7 +151,7 @@ class _Course:
             EmbeddedBroker(directory / "broker", fresh=True) as broker,
             Therapist(broker.mqtt_url) as therapist,
         ):
-            pipeline = self._make_pipeline(broker.mqtt_url, therapist)
+            pipeline = self._make_pipeline(broker, therapist)
             over = asyncio.Event()
             watching = asyncio.create_task(pipeline.run(over))
             try:
@@ -164,12 +163,12 @@ class _Course:
                 await watching
         return Books(fleet, pipeline.counters)
 
-    def _make_pipeline(self, url: str, therapist: Therapist) -> Pipeline:
-        broker = BrokerSection(
-            url=url, client_id="myoguard-demo", redelivery_s=ACK_WAIT_S + LEEWAY_S
+    def _make_pipeline(self, broker: EmbeddedBroker, therapist: Therapist) -> Pipeline:
+        section = BrokerSection(
+            url=broker.mqtt_url, nats_url=broker.nats_url, client_id="myoguard-demo"
         )
         return Pipeline(
-            self._settings.model_copy(update={"broker": broker}),
+            self._settings.model_copy(update={"broker": section}),
             self._guns,
             listeners=(self._screen, therapist),
             ready=self._say_ready,

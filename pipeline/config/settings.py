@@ -42,6 +42,19 @@ def _broker_url(url: str) -> str:
     return url
 
 
+def _nats_url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in ("nats", "tls") and parts.hostname and (parts.port or 1)
+    except ValueError:
+        valid = False
+    if not valid or parts.path.strip("/") or parts.query:
+        raise ValueError("must be nats://host:port or tls://host:port")
+    if parts.password is not None:
+        raise ValueError("must not hold the password, which is seen wherever the URL is")
+    return url
+
+
 def _client_id(text: str) -> str:
     if not text or not text.isprintable() or len(text.encode()) > 128:
         raise ValueError("must be 1 to 128 printable characters")
@@ -83,6 +96,21 @@ class BrokerSection(Section):
         "mqtt://127.0.0.1:1883",
         description="Where the broker is: `mqtt://host:port`, or `mqtts://host:port` for TLS.",
     )
+    nats_url: Annotated[str, AfterValidator(_nats_url)] | None = Field(
+        None,
+        examples=["nats://127.0.0.1:4222"],
+        description="Where the same broker speaks NATS, if it is a nats-server 2.14 or later with"
+        " JetStream: `nats://host:port`, or `tls://host:port`. Messages are then read from its"
+        " durable log, which loses nothing that was acknowledged, not even when the server is"
+        " killed. User, password and certificates are those below.",
+    )
+    log_max_gb: float = Field(
+        1.5,
+        ge=0.01,
+        allow_inf_nan=False,
+        description="How much of that log waits at the broker while nothing reads it [GB]; beyond"
+        " it the oldest is lost, and counted. 1.5 GB are an hour and a half of 20 guns.",
+    )
     client_id: Annotated[str, AfterValidator(_client_id)] = Field(
         "myoguard",
         description="The name the broker knows this pipeline by. Keep it: the broker holds what was"
@@ -122,6 +150,10 @@ class BrokerSection(Section):
     key_file: FilePath | None = Field(
         None, examples=["client.key"], description="The key (PEM) of `cert_file`."
     )
+
+    @property
+    def log_bytes_max(self) -> int:
+        return int(self.log_max_gb * GB)
 
 
 class StoreSection(Section):

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from pipeline.mqtt import ANONYMOUS, PORTS, Credentials, MqttProtocol
 from pipeline.sources.mqtt import QOS0_PENDING_MAX, MqttSource
+from pipeline.sources.nats import NatsSource
 from pipeline.sources.recording import RecordingSource
 from pipeline.sources.source import BATCH_MESSAGES, Batch, Position, Source, SourceError
 
@@ -23,6 +24,7 @@ __all__ = [
     "QOS0_PENDING_MAX",
     "Batch",
     "MqttSource",
+    "NatsSource",
     "Position",
     "RecordingSource",
     "Source",

@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import suppress
 from typing import Final, Self
 
 from pipeline.link import Link, LinkStatus
@@ -19,7 +18,8 @@ from pipeline.mqtt import (
     MqttProtocol,
     parse_endpoint,
 )
-from pipeline.sources.source import BATCH_MESSAGES, BATCH_S, Batch, Position
+from pipeline.sources.intake import Intake
+from pipeline.sources.source import Batch, Position
 from pipeline.wire import PIPELINE_FILTERS
 
 # QoS 0 has no window, so what nobody takes is dropped from here on: two checkpoints of 2,000 guns.
@@ -42,6 +42,9 @@ class MqttSource:
     `max_queued_messages` says more. NATS delivers what was in flight again only after ack_wait:
     whoever comes back sooner gets new messages before those.
     """
+
+    keeps_arrival_times = False
+    caught_up = True  # as far as a broker says
 
     def __init__(
         self,
@@ -71,22 +74,15 @@ class MqttSource:
         self._filters = filters
         self._redelivery_s = redelivery_s
         self._clock_ns = clock_ns
-        self._pending: deque[Received] = deque()  # arrived, not yielded
+        self._intake = Intake()
         # Arrived, not committed, in the same order: who is owed an acknowledgement, of what.
         self._uncommitted: deque[tuple[Connection, int]] = deque()
-        self._yielded_count = 0
         self._committed_count = 0
-        self._something = asyncio.Event()  # set while there is something pending, or the end
-        self._enough = asyncio.Event()  # set while a whole batch is pending
-        self._taken = asyncio.Event()  # set while nothing is pending
-        self._taken.set()
-        self._closed = False
-        self._failure: BaseException | None = None
         self._link = Link(
             lambda: Connection(endpoint, self._on_arrival),
             prepare=self._subscribe_if_new,
             before_retry=self._before_retry,
-            on_end=self._end,
+            on_end=self._intake.end,
             clock_ns=clock_ns,
         )
 
@@ -107,18 +103,9 @@ class MqttSource:
     async def __aexit__(self, *exc: object) -> None:
         await self._link.__aexit__(*exc)
 
-    async def batches(self) -> AsyncIterator[Batch]:
+    def batches(self) -> AsyncIterator[Batch]:
         """At most 20 ms or 512 messages each."""
-        while True:
-            await self._something.wait()
-            if self._failure is not None:
-                raise self._failure
-            if self._closed:
-                return
-            with suppress(TimeoutError):
-                async with asyncio.timeout(BATCH_S):
-                    await self._enough.wait()
-            yield self._take()
+        return self._intake.batches()
 
     async def commit(self, position: Position) -> None:
         """Acknowledge everything up to `position` that came on a connection that still lives."""
@@ -129,27 +116,12 @@ class MqttSource:
             if self._committed_count % ACKS_AT_ONCE == 0:
                 await asyncio.sleep(0)
 
-    def _take(self) -> Batch:
-        count = min(len(self._pending), BATCH_MESSAGES)
-        messages = [self._pending.popleft() for _ in range(count)]
-        self._yielded_count += count
-        if len(self._pending) < BATCH_MESSAGES:
-            self._enough.clear()
-        if not self._pending:
-            self._something.clear()
-            self._taken.set()
-        return Batch(messages, Position(self._yielded_count))
-
     def _on_arrival(self, arrival: Arrival) -> None:
-        if not arrival.mid and len(self._pending) >= QOS0_PENDING_MAX:
+        if not arrival.mid and len(self._intake) >= QOS0_PENDING_MAX:
             self.qos0_dropped += 1
             return
-        self._pending.append(Received(self._clock_ns(), arrival.topic, arrival.payload))
         self._uncommitted.append((arrival.connection, arrival.mid))
-        self._taken.clear()
-        self._something.set()
-        if len(self._pending) >= BATCH_MESSAGES:
-            self._enough.set()
+        self._intake.put(Received(self._clock_ns(), arrival.topic, arrival.payload))
 
     async def _subscribe_if_new(self, connection: Connection) -> None:
         """A session that the broker kept still has its subscriptions."""
@@ -157,10 +129,5 @@ class MqttSource:
             await connection.subscribe(self._filters)
 
     async def _before_retry(self) -> None:
-        await self._taken.wait()
+        await self._intake.emptied()
         await asyncio.sleep(self._redelivery_s)
-
-    def _end(self, failure: BaseException | None) -> None:
-        self._closed = True
-        self._failure = failure
-        self._something.set()

@@ -34,6 +34,16 @@ class Source(Protocol):
     some of what was: the monitor drops duplicates by (boot_id, seq).
     """
 
+    @property
+    def keeps_arrival_times(self) -> bool:
+        """Whether a message that waited while we were away still says when it arrived."""
+        ...
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether nothing is known to wait: only then may time pass without a message."""
+        ...
+
     async def __aenter__(self) -> Self: ...
 
     async def __aexit__(self, *exc: object) -> None: ...

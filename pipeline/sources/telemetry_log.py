@@ -1,0 +1,173 @@
+"""The stream that keeps what guns said until it is stored: how it is laid, proved and named.
+
+`$MQTT_msgs`, where nats-server keeps what it has acknowledged over MQTT, feeds the stream `TEL`
+through a durable consumer that learns when a message is stored (`ack_policy: flow_control`,
+nats-server 2.14). Both keep a message only until whoever waits for it has it. Errors name what is
+missing on the way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import re
+import time
+from functools import lru_cache
+from typing import Final
+
+from pipeline.jetstream import JetStream, JsonObject, RequestError
+from pipeline.link import BrokerError
+
+STREAM: Final = "TEL"
+MQTT_STREAM: Final = "$MQTT_msgs"
+VERSION_MIN: Final = (2, 14)  # the first with flow control as a policy of acknowledgement
+_FEEDER: Final = "myoguard-TEL"
+_FEED_SUBJECT: Final = "myoguard.feed.TEL"
+_CAPTURED: Final = "$MQTT.msgs.massage.v1.*.*.>"
+# 64 partitions by gun, so that workers can share a fleet: tel.{partition}.{clinic}.{device}.…
+_PARTITIONED: Final = "tel.{{partition(64,2)}}.{{wildcard(1)}}.{{wildcard(2)}}.>"
+_PROBE: Final = "probe/path"  # no filter of the pipeline's matches it on a broker
+ACK_WAIT_S: Final = 86_400.0  # a new connection asks again by itself: never by waiting
+PROOF_S_MAX: Final = 10.0  # engineering choices: it takes milliseconds, or what a killed server
+PROOF_POLL_S: Final = 0.02  # needs to feed what it held
+
+_STREAM_NOT_FOUND: Final = 10_059  # JetStream's error codes
+_MESSAGE_NOT_FOUND: Final = 10_037
+
+
+def reader_name(client_id: str) -> str:
+    """The name of a pipeline's consumer: its client id, as far as JetStream allows it."""
+    name = re.sub(r"[^A-Za-z0-9_-]", "_", client_id)[:64]
+    if name == client_id:
+        return name
+    return f"{name}-{hashlib.sha256(client_id.encode()).hexdigest()[:8]}"
+
+
+async def lay(log: JetStream, bytes_max: int) -> None:
+    """Make what is missing of the way from MQTT into the stream. Raises BrokerError."""
+    if log.server_version < VERSION_MIN:
+        found, needed = (".".join(map(str, each)) for each in (log.server_version, VERSION_MIN))
+        raise BrokerError(
+            f"{log} is nats-server {found}; the durable log needs {needed} or later. "
+            "Update it, or leave broker.nats_url out"
+        )
+    await _find_mqtt(log)
+    await log.ask(
+        f"CONSUMER.CREATE.{MQTT_STREAM}.{_FEEDER}",
+        {
+            "stream_name": MQTT_STREAM,
+            "config": {
+                "name": _FEEDER,
+                "durable_name": _FEEDER,
+                "deliver_policy": "all",
+                "ack_policy": "flow_control",
+                "deliver_subject": _FEED_SUBJECT,
+                "filter_subject": _CAPTURED,
+                "flow_control": True,
+                "idle_heartbeat": 1_000_000_000,
+            },
+        },
+    )
+    await _make_stream(log, bytes_max)
+
+
+async def _find_mqtt(log: JetStream) -> None:
+    try:
+        await log.ask(f"STREAM.INFO.{MQTT_STREAM}")
+    except RequestError as error:
+        if error.code != _STREAM_NOT_FOUND:
+            raise
+        raise BrokerError(
+            f"{log} has no stream {MQTT_STREAM}: broker.url must name the MQTT listener of the "
+            "same nats-server and account, with JetStream on"
+        ) from None
+
+
+async def _make_stream(log: JetStream, bytes_max: int) -> None:
+    config: JsonObject = {
+        "name": STREAM,
+        "retention": "interest",  # until every reader has committed it
+        "storage": "file",
+        "max_bytes": bytes_max,
+        "discard": "old",  # of a fleet that nobody has watched for so long, the newest matters
+        "sources": [
+            {
+                "name": MQTT_STREAM,
+                "consumer": {"name": _FEEDER, "deliver_subject": _FEED_SUBJECT},
+                "subject_transforms": [{"src": _CAPTURED, "dest": _PARTITIONED}],
+            }
+        ],
+    }
+    try:
+        found = (await log.ask(f"STREAM.INFO.{STREAM}"))["config"]
+    except RequestError as error:
+        if error.code != _STREAM_NOT_FOUND:
+            raise
+        await log.ask(f"STREAM.CREATE.{STREAM}", config)
+    else:
+        if any(found.get(key) != value for key, value in config.items()):
+            await log.ask(f"STREAM.UPDATE.{STREAM}", config)
+
+
+async def make_reader(log: JetStream, name: str) -> bool:
+    """Make the consumer `name` where it is missing; whether it has ever acknowledged anything."""
+    config = {
+        "name": name,
+        "durable_name": name,
+        "deliver_policy": "all",
+        "ack_policy": "all",
+        "ack_wait": round(ACK_WAIT_S * 1e9),
+        "max_ack_pending": -1,  # what it asks for is bounded
+    }
+    answer = await log.ask(
+        f"CONSUMER.CREATE.{STREAM}.{name}", {"stream_name": STREAM, "config": config}
+    )
+    return bool(answer["ack_floor"]["consumer_seq"])
+
+
+def probe_topic(name: str) -> str:
+    return f"massage/v1/myoguard/{name}/{_PROBE}"
+
+
+async def find_probe(log: JetStream, name: str, nonce: bytes) -> None:
+    """Wait until the probe published over MQTT is in the stream, or say where it got lost."""
+    deadline_s = time.monotonic() + PROOF_S_MAX
+    request = {"last_by_subj": f"tel.*.myoguard.{name}.{_PROBE.replace('/', '.')}"}
+    while time.monotonic() < deadline_s:
+        try:
+            answer = await log.ask(f"STREAM.MSG.GET.{STREAM}", request)
+        except RequestError as error:
+            if error.code != _MESSAGE_NOT_FOUND:
+                raise
+        else:
+            if base64.b64decode(answer["message"]["data"]) == nonce:
+                return
+        await asyncio.sleep(PROOF_POLL_S)
+    sources = (await log.ask(f"STREAM.INFO.{STREAM}")).get("sources") or [{}]
+    raise BrokerError(
+        f"A probe published over MQTT did not reach the stream {STREAM} of {log} within "
+        f"{PROOF_S_MAX:.0f} s (it is {sources[0].get('lag', 'unknown')} messages behind "
+        f"{MQTT_STREAM}); check that broker.url and broker.nats_url are one server and account"
+    )
+
+
+@lru_cache(maxsize=32_768)  # 2,000 guns with all their topics and some 10 alarms each
+def topic_of(subject: str) -> str | None:
+    """The MQTT topic of a message of the stream; None for what the pipeline does not subscribe to.
+
+    nats-server writes a topic's `/` as `.`, its `.` as `//`, and an empty level as `/`.
+    """
+    levels = subject.split(".")[2:]
+    leaf = levels[2:]
+    if not (
+        len(leaf) == 1
+        or (len(leaf) == 3 and leaf[0] == "alarm" and leaf[2] == "action")
+        or leaf == ["command", "result"]
+    ):
+        return None
+    return "massage/v1/" + "/".join(_level(each) for each in levels)
+
+
+def _level(part: str) -> str:
+    return part.replace("//", ".").replace("/", "")
