@@ -73,13 +73,6 @@ class Server:
         """Where it speaks NATS, if it does."""
         return f"nats://{HOST}:{self.nats_port}" if self.nats_port is not None else None
 
-    def kill(self) -> None:
-        """End it without warning."""
-        assert self.process is not None
-        self.process.kill()
-        self.process.wait()
-        self.process = None
-
     def start(self) -> None:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(self.command, stdout=log, stderr=log)

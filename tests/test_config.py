@@ -330,6 +330,8 @@ OTHER_VALUES: Mapping[str, object] = {
     "broker.client_id": "another",
     "broker.protocol": "5",
     "broker.redelivery_s": 3.5,
+    "broker.nats_url": "nats://elsewhere:4222",
+    "broker.log_max_gb": 3.0,
     "broker.username": "u",
     "store.size_max_gb": 3.5,
     "store.features_days": 3.5,

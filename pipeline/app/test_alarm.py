@@ -16,6 +16,7 @@ from typing import Final
 
 from pipeline.app.desk import Desk
 from pipeline.app.links import credentials
+from pipeline.link import BrokerError
 from pipeline.model import (
     ActionKind,
     Alarm,
@@ -29,7 +30,7 @@ from pipeline.model import (
     SessionEvent,
     SessionEventKind,
 )
-from pipeline.mqtt import Arrival, BrokerError, Connection, MqttProtocol, parse_endpoint
+from pipeline.mqtt import Arrival, Connection, MqttProtocol, parse_endpoint
 from pipeline.page import TEST_GUN, Step
 from pipeline.store import StoreError, StoreReader
 from pipeline.wire import DecodeError, decode, encode

@@ -16,8 +16,8 @@ from pipeline.app.links import broker_address
 from pipeline.app.test_alarm import TestAlarm
 from pipeline.calibration import CalibrationError, from_toml, install
 from pipeline.config import Explained, explain
+from pipeline.link import LinkStatus
 from pipeline.model import DeviceId, Received, Record
-from pipeline.mqtt import LinkStatus
 from pipeline.page import Fact, Proposal, Step, WorkshopError
 
 LAG_WINDOW_S: Final = 60.0
