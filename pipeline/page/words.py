@@ -139,3 +139,14 @@ def finite(value: float | None) -> float | None:
 
 def _sentence(name: str) -> str:
     return name.replace("_", " ").capitalize()
+
+
+def length(seconds: float) -> str:
+    """How long something lasted: `48 s`, `12 min 5 s`, `1 h 4 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min"

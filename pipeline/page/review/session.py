@@ -1,0 +1,193 @@
+"""One session as the review shows it: rows of a second, alarms as bands, sites in turn. Pure.
+
+All times are the gun's sample times. What the store no longer has, or never had, is missing here
+and said so, never drawn as zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from pipeline.model import Alarm, FeatureSecond, Priority, SessionSummary
+from pipeline.page import alarm_lines, words
+from pipeline.page.history import History, make_history
+from pipeline.page.review.guidance import Check, SiteTime, checks, site_times
+from pipeline.rules import ALARMS
+from pipeline.sites import SiteTable
+from pipeline.store import AlarmTransition
+
+NS_PER_MS = 1_000_000
+NS_PER_S = 1_000_000_000
+MARGIN_NS = 2 * NS_PER_S  # shown before the start and after the end; engineering choice
+
+
+@dataclass(frozen=True, slots=True)
+class SiteSpan:
+    """For how long the console said this site was treated."""
+
+    site: str
+    from_ms: int
+    to_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Occurrence:
+    """One occurrence of an alarm in the session; `capture` names its black box, if it has one."""
+
+    key: str
+    title: str
+    priority: Priority
+    from_ms: int
+    to_ms: int
+    goes_on: bool
+    evidence: str
+    site: str | None
+    advice: str
+    notes: tuple[str, ...]
+    capture: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLine:
+    """One session in a list, and the head of its review."""
+
+    clinic: str
+    device: str
+    session_id: str
+    operator: str | None
+    client: str | None
+    started_ms: int
+    ended_ms: int | None
+    contact_s: float
+    force_n_mean: float
+    force_n_max: float
+    dwell_s_max: float
+    alarms: int
+    sites: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionReview:
+    """All that is known of one session."""
+
+    line: SessionLine
+    history: History
+    sites: tuple[SiteSpan, ...]
+    occurrences: tuple[Occurrence, ...]
+    site_times: tuple[SiteTime, ...]
+    checks: tuple[Check, ...]
+    guidance: tuple[str, ...]
+    histogram_s: tuple[float, ...]
+    is_cut: bool  # there is more of it than is shown
+
+
+def to_line(summary: SessionSummary) -> SessionLine:
+    by_time = sorted(summary.contact_s_by_site.items(), key=lambda item: -item[1])
+    return SessionLine(
+        clinic=summary.id.clinic,
+        device=summary.id.device,
+        session_id=summary.session_id,
+        operator=summary.operator,
+        client=summary.client,
+        started_ms=summary.started_at_ns // NS_PER_MS,
+        ended_ms=summary.ended_at_ns // NS_PER_MS if summary.ended_at_ns is not None else None,
+        contact_s=summary.contact_s,
+        force_n_mean=summary.contact_force_n_mean,
+        force_n_max=summary.contact_force_n_max,
+        dwell_s_max=summary.dwell_s_max,
+        alarms=sum(summary.alarms_by_rule.values()),
+        sites=tuple(words.site_words(site) or "Site not named" for site, _ in by_time),
+    )
+
+
+def span_ns(summary: SessionSummary, now_ns: int) -> tuple[int, int]:
+    """The sample times a review covers."""
+    ended_ns = summary.ended_at_ns if summary.ended_at_ns is not None else now_ns
+    return summary.started_at_ns - MARGIN_NS, max(ended_ns, summary.started_at_ns) + MARGIN_NS
+
+
+def make_review(
+    summary: SessionSummary,
+    seconds: Sequence[FeatureSecond],
+    transitions: Iterable[AlarmTransition],
+    sites: SiteTable,
+    kept: frozenset[str],
+    *,
+    is_cut: bool,
+) -> SessionReview:
+    """`transitions` are the session's, newest first; `kept` the captures that are on the disk."""
+    said = list(transitions)
+    own = [second for second in seconds if second.last.session_id == summary.session_id]
+    from_ns, to_ns = _range(summary, own)
+    return SessionReview(
+        line=to_line(summary),
+        history=make_history(seconds, said, (), sites, from_ns, to_ns),
+        sites=site_spans(own),
+        occurrences=occurrences([each.alarm for each in said], to_ns, kept),
+        site_times=site_times(summary, sites),
+        checks=checks(summary, own, sites),
+        guidance=summary.guidance,
+        histogram_s=summary.force_histogram_s,
+        is_cut=is_cut,
+    )
+
+
+def _range(summary: SessionSummary, own: Sequence[FeatureSecond]) -> tuple[int, int]:
+    ends = [each for each in (summary.ended_at_ns,) if each is not None]
+    ends += [second.last.t_ns for second in own[-1:]]
+    return summary.started_at_ns, max(ends, default=summary.started_at_ns)
+
+
+def site_spans(seconds: Sequence[FeatureSecond]) -> tuple[SiteSpan, ...]:
+    spans: list[SiteSpan] = []
+    for second in seconds:
+        name = words.site_words(second.last.site) or "Site not named"
+        t_ms = second.last.t_ns // NS_PER_MS
+        if spans and spans[-1].site == name:
+            spans[-1] = SiteSpan(name, spans[-1].from_ms, t_ms)
+        else:
+            spans.append(SiteSpan(name, spans[-1].to_ms if spans else t_ms - 1_000, t_ms))
+    return tuple(spans)
+
+
+def occurrences(
+    alarms: Sequence[Alarm], end_ns: int, kept: frozenset[str]
+) -> tuple[Occurrence, ...]:
+    """Every time an alarm was raised, in order; `alarms` are its records, newest first."""
+    by_raise: dict[tuple[str, int], list[Alarm]] = {}
+    for alarm in reversed(alarms):
+        by_raise.setdefault((alarm.alarm_id, alarm.raised_at_ns), []).append(alarm)
+    found = [_occurrence(records, end_ns, kept) for records in by_raise.values()]
+    return tuple(sorted(found, key=lambda each: each.from_ms))
+
+
+def _occurrence(records: Sequence[Alarm], end_ns: int, kept: frozenset[str]) -> Occurrence:
+    last = records[-1]
+    over = next((each for each in records if not alarm_lines.is_active(each)), None)
+    to_ns = over.changed_at_ns if over is not None else max(end_ns, last.changed_at_ns)
+    row = ALARMS.get(last.rule)
+    captured = [each.capture for each in records if each.capture in kept]
+    return Occurrence(
+        key=f"{last.alarm_id}-{last.raised_at_ns}",
+        title=words.rule_title(last.rule),
+        priority=last.priority,
+        from_ms=last.raised_at_ns // NS_PER_MS,
+        to_ms=to_ns // NS_PER_MS,
+        goes_on=over is None,
+        evidence=words.evidence(last, is_over=True),
+        site=words.site_words(last.site),
+        advice=row.advice if row is not None else "",
+        notes=_notes(records),
+        capture=captured[-1] if captured else None,
+    )
+
+
+def _notes(records: Sequence[Alarm]) -> tuple[str, ...]:
+    notes = []
+    by = next((each.by for each in reversed(records) if each.by), None)
+    if by is not None:
+        notes.append(f"answered by {by}")
+    if any(each.chattering for each in records):
+        notes.append("came and went")
+    return tuple(notes)
