@@ -12,6 +12,7 @@ import structlog
 from pipeline.accounts import Accounts
 from pipeline.app.desk import Desk
 from pipeline.config import Settings
+from pipeline.whatif import Judge
 
 if TYPE_CHECKING:
     from pipeline.page import Place
@@ -37,12 +38,16 @@ async def page(desk: Desk) -> AsyncIterator[None]:
     where, board, started = place(desk.settings), LiveBoard(), asyncio.Event()
     listener = listen(where)
     host, port = listener.getsockname()[:2]
+    settings, guns = desk.settings, desk.guns
+    window_s = settings.monitor.reorder_window_s
     sources = Sources(
         board,
-        desk.settings.store.directory,
-        desk.settings.site_table,
+        settings.store.directory,
+        settings.site_table,
         PageErrands(desk),
         PageWorkshop(desk),
+        settings.capture_directory,
+        Judge(guns.calibrations, guns.priors, guns.models, window_s),
     )
     serving = serve(sources, where, started=started, listener=listener)
     served = asyncio.create_task(serving, name="page")

@@ -50,6 +50,7 @@ _MAIN_LINES = {
     "motion": "motion_deg_s",
 }
 _SHADE: Options = {"color": "var(--value)", "opacity": 0.22}
+TISSUE_WORDS = "v => ['muscle', 'tendon', 'bone'][v] ?? ''"
 _INDEX = {panel.name: index for index, panel in enumerate(PANELS)}
 
 
@@ -171,9 +172,8 @@ def _y_axis(panel: Panel) -> Options:
         axis |= {"max": 3.5, "min": 0.5, "interval": 0.5, "splitLine": {"show": False}}
         axis |= {"axisLabel": {"color": "var(--ink-2)", ":formatter": words, "hideOverlap": False}}
     if panel.name == "stiffness":
-        words = "v => ['muscle', 'tendon', 'bone'][v] ?? ''"
         axis |= {"max": 2, "interval": 1}
-        axis |= {"axisLabel": {"color": "var(--ink-2)", ":formatter": words}}
+        axis |= {"axisLabel": {"color": "var(--ink-2)", ":formatter": TISSUE_WORDS}}
     return axis
 
 

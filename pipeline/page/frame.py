@@ -24,7 +24,11 @@ from pipeline.page.logins import Login, Logins
 from pipeline.page.watch import Watch
 
 SWEEP_S: Final = 1.0  # how long a page may stay open after its login is over
-_STYLE: Final = f"<style>{(files(__package__) / 'assets' / 'page.css').read_text('utf-8')}</style>"
+_STYLES: Final = ("page.css", "review.css")
+_STYLE: Final = "".join(
+    f"<style>{(files(__package__) / 'assets' / name).read_text('utf-8')}</style>"
+    for name in _STYLES
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,8 @@ class Destination:
 DESTINATIONS: Final = (
     Destination("/", "Fleet", "M3 4h7v7H3zM14 4h7v7h-7zM3 14h7v6H3zM14 14h7v6h-7z"),
     Destination("/alarms", "Alarms", "M12 3a6 6 0 0 1 6 6v4l2 4H4l2-4V9a6 6 0 0 1 6-6zM10 20.5h4"),
+    Destination("/sessions", "Sessions", "M3 12h4l3-8 4 16 3-8h4"),
+    Destination("/what-if", "What if", "M12 3v4M5 21v-6l5-5h4l5 5v6M5 15h14", Role.THERAPIST),
     Destination(
         "/technician",
         "Technician",

@@ -22,16 +22,26 @@ from nicegui import app as nicegui_app
 from nicegui import ui
 
 from pipeline.accounts import Accounts
-from pipeline.page import alarm_requests, sign_in, technician, views
+from pipeline.page import (
+    alarm_requests,
+    review_downloads,
+    review_views,
+    sign_in,
+    technician,
+    views,
+    what_if_view,
+)
 from pipeline.page.actions import Errands
 from pipeline.page.archive import Archive
 from pipeline.page.board import LiveBoard
 from pipeline.page.frame import presence
 from pipeline.page.gate import ExposedError, Gate, Reach, refuse_exposure
 from pipeline.page.logins import Logins
+from pipeline.page.review.library import Library, Shelves
 from pipeline.page.watch import Watch
 from pipeline.page.workshop import Workshop
 from pipeline.sites import SiteTable
+from pipeline.whatif import Judge
 
 GRACE_S = 1  # for requests under way when the page stops; the rest of it is done within another
 # A browser whose connection was cut gets what it missed again. Each message replaces the one
@@ -72,6 +82,14 @@ class Sources:
     sites: SiteTable = field(default_factory=SiteTable)
     errands: Errands | None = None
     workshop: Workshop | None = None
+    captures_directory: Path | None = None  # without it, there are none
+    judge: Judge = field(default_factory=Judge)  # how recordings are judged again
+
+    @property
+    def library(self) -> Library:
+        """What there is to look back on."""
+        captures = self.captures_directory or self.store_directory / "captures"
+        return Library(Shelves(self.store_directory, captures, self.sites, self.judge))
 
 
 async def serve(
@@ -133,12 +151,12 @@ def _on_show(watch: Watch, archive: Archive, sources: Sources) -> Iterator[None]
     state = nicegui_app.state
     if getattr(state, "watch", None) is not None:
         raise PageError("this process already serves a page: start a second one as its own process")
-    state.watch, state.archive = watch, archive
+    state.watch, state.archive, state.library = watch, archive, sources.library
     state.errands, state.workshop = sources.errands, sources.workshop
     try:
         yield
     finally:
-        state.watch = state.archive = state.errands = state.workshop = None
+        state.watch = state.archive = state.library = state.errands = state.workshop = None
         technician.bench.clear()
 
 
@@ -169,6 +187,10 @@ def _configuration(gate: Gate) -> uvicorn.Config:
     )
 
 
+# Each registers its pages when it is imported.
+_VIEWS = (views, review_views, what_if_view)
+
+
 @functools.cache
 def _application() -> FastAPI:
     """NiceGUI can be mounted once a process; the pages find what they show in its state."""
@@ -176,6 +198,7 @@ def _application() -> FastAPI:
     application.include_router(sign_in.router)
     application.include_router(alarm_requests.router)
     application.include_router(technician.router)
+    application.include_router(review_downloads.router)
     ui.run_with(
         application,
         root=views.not_found_page,

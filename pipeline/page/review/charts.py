@@ -6,6 +6,7 @@ be zoomed to a second. Colours are CSS variables, which the SVG renderer hands t
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import cast
@@ -21,9 +22,9 @@ SLIDER_PX = 46
 SESSION_PX = charts.HEIGHT_PX + SITE_PX + TITLE_PX + SLIDER_PX
 TITLE_STYLE: Options = {"color": "var(--ink)", "fontSize": 14, "fontWeight": 500}
 
-# A bar a site with its name inside; the name stays in sight while its bar is half out of it. It is
-# handed over as a value, and drawn by the SVG renderer as text.
-_SITE_BAR = """(params, api) => {
+# A bar a site with its name inside; the name stays in sight while its bar is half out of it. The
+# names are handed over as JSON, which is a script's literal too, and drawn as text.
+_SITE_BAR = """(names => (params, api) => {
   const area = params.coordSys;
   const from = Math.max(api.coord([api.value(0), 0])[0], area.x);
   const to = Math.min(api.coord([api.value(1), 0])[0], area.x + area.width);
@@ -32,10 +33,10 @@ _SITE_BAR = """(params, api) => {
   return { type: "group", children: [
     { type: "rect", shape: { x: from + 1, y: area.y + 2, width, height: area.height - 4, r: 5 },
       style: { fill: "var(--track)" } },
-    { type: "text", style: { text: width > 34 ? api.ordinalRawValue(2) : "", x: from + 8,
+    { type: "text", style: { text: width > 34 ? names[params.dataIndex] : "", x: from + 8,
       y: area.y + area.height / 2, fill: "var(--ink)", verticalAlign: "middle", fontSize: 13,
       width: Math.max(width - 14, 1), overflow: "truncate", ellipsis: "…" } } ] };
-}"""
+})(NAMES)"""
 
 
 def session_options(review: SessionReview) -> Options:
@@ -77,14 +78,9 @@ def _sites(review: SessionReview, axis: int) -> Options:
         "type": "custom",
         "xAxisIndex": axis,
         "yAxisIndex": axis,
-        "dimensions": [
-            {"name": "from", "type": "time"},
-            {"name": "to", "type": "time"},
-            {"name": "site", "type": "ordinal"},
-        ],
         "encode": {"x": [0, 1]},
-        "data": [[span.from_ms, span.to_ms, span.site] for span in review.sites],
-        ":renderItem": _SITE_BAR,
+        "data": [[span.from_ms, span.to_ms] for span in review.sites],
+        ":renderItem": _SITE_BAR.replace("NAMES", json.dumps([s.site for s in review.sites])),
         "silent": True,
         "clip": True,
         "tooltip": {"show": False},
@@ -162,7 +158,7 @@ def compare_options(reviews: Sequence[SessionReview]) -> Options:
         "xAxis": [
             _value_axis(at, 0, end_s, len(_COMPARED), _SINCE_START) for at in range(len(grids))
         ],
-        "yAxis": [_plain_axis(at) for at in range(len(grids))],
+        "yAxis": [_plain_axis(at) | _tissue(column) for at, (column, *_) in enumerate(_COMPARED)],
         "dataZoom": _zoom(len(grids)),
         "series": series,
     }
@@ -185,6 +181,13 @@ def _compared(review: SessionReview, order: int, column: str, axis: int) -> Opti
     }
 
 
+def _tissue(column: str) -> Options:
+    if column != "stiffness":
+        return {}
+    label: Options = {"color": "var(--ink-2)", ":formatter": charts.TISSUE_WORDS}
+    return {"min": 0, "max": 2, "interval": 1, "axisLabel": label, "boundaryGap": [0, 0]}
+
+
 def _compared_description(reviews: Sequence[SessionReview]) -> str:
     names = " and ".join(review.line.session_id for review in reviews)
     return f"Contact force, dwell, stiffness and motion of the sessions {names} since their start."
@@ -193,9 +196,9 @@ def _compared_description(reviews: Sequence[SessionReview]) -> str:
 # Raw samples.
 
 _WAVES = (
-    ("Acceleration along the stroke, g", 190, ((3, "z", "var(--value)"),)),
-    ("Acceleration across, g", 120, ((1, "x", "var(--value)"), (2, "y", "var(--other)"))),
-    ("Motor current, A", 110, ((4, "current", "var(--value)"),)),
+    ("Acceleration along the stroke, g", 190, (("z", "var(--value)"),)),
+    ("Acceleration across, g", 120, (("x", "var(--value)"), ("y", "var(--other)"))),
+    ("Motor current, A", 110, (("current", "var(--value)"),)),
 )
 SPECTRUM_PX = 170
 WAVEFORM_PX = sum(h + TITLE_PX for _, h, _ in _WAVES) + SPECTRUM_PX + TITLE_PX + AXIS_PX + SLIDER_PX
@@ -203,13 +206,16 @@ WAVEFORM_PX = sum(h + TITLE_PX for _, h, _ in _WAVES) + SPECTRUM_PX + TITLE_PX +
 _PICTURE = """(params, api) => {
   const [left, top] = api.coord([api.value(0), api.value(3)]);
   const [right, bottom] = api.coord([api.value(1), api.value(2)]);
-  return { type: "image", style: { image: api.ordinalRawValue(4), x: left, y: top,
+  return { type: "image", style: { image: PICTURE, x: left, y: top,
     width: right - left, height: bottom - top } };
 }"""
 
 
 def waveform_options(waveform: Waveform) -> Options:
-    """Every sample, in seconds from the alarm; what is too fine for the screen as its extremes."""
+    """In seconds from the alarm; what is too fine for the screen is drawn as its extremes.
+
+    The samples are not in it: the browser fetches them as numbers, which text would be thrice.
+    """
     top_px = TITLE_PX
     grids: list[Options] = []
     titles: list[Options] = []
@@ -217,7 +223,7 @@ def waveform_options(waveform: Waveform) -> Options:
     for at, (title, height, lines) in enumerate(_WAVES):
         grids.append({"left": LEFT_PX, "right": RIGHT_PX, "top": top_px, "height": height})
         titles.append(_title(title, top_px))
-        series += [_wave(column, name, color, at) for column, name, color in lines]
+        series += [_wave(name, color, at) for name, color in lines]
         series[-1] |= _alarm_line(at)
         top_px += height + TITLE_PX
     last = len(grids)
@@ -236,19 +242,18 @@ def waveform_options(waveform: Waveform) -> Options:
             *(_plain_axis(at) | {"scale": True} for at in range(last)),
             _plain_axis(last) | {"min": 0, "max": waveform.top_hz, "boundaryGap": [0, 0]},
         ],
-        "dataset": {"source": [list(row) for row in waveform.rows]},
         "dataZoom": _zoom(last + 1),
         "series": [*series, _spectrum(waveform, last)],
     }
 
 
-def _wave(column: int, name: str, color: str, axis: int) -> Options:
+def _wave(name: str, color: str, axis: int) -> Options:
     return {
-        "name": name,
+        "id": name,
+        "data": [],
         "type": "line",
         "xAxisIndex": axis,
         "yAxisIndex": axis,
-        "encode": {"x": 0, "y": column},
         "sampling": "minmax",
         "showSymbol": False,
         "silent": True,
@@ -283,10 +288,9 @@ def _spectrum(waveform: Waveform, axis: int) -> Options:
         "type": "custom",
         "xAxisIndex": axis,
         "yAxisIndex": axis,
-        "dimensions": ["from", "to", "low", "high", {"name": "image", "type": "ordinal"}],
         "encode": {"x": [0, 1], "y": [2, 3]},
         "data": [data],
-        ":renderItem": _PICTURE,
+        ":renderItem": _PICTURE.replace("PICTURE", json.dumps(waveform.spectrogram)),
         "silent": True,
         "clip": True,
     }
@@ -323,6 +327,8 @@ def _plain_axis(at: int) -> Options:
         "gridIndex": at,
         "splitNumber": 3,
         "boundaryGap": [0, "8%"],
+        "axisLine": {"show": False},
+        "axisTick": {"show": False},
         "axisLabel": {"color": "var(--ink-2)", "hideOverlap": True},
         "splitLine": {"lineStyle": {"color": "var(--line)"}},
     }

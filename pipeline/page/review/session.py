@@ -7,13 +7,14 @@ and said so, never drawn as zero.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.model import Alarm, FeatureSecond, Priority, SessionSummary
 from pipeline.page import alarm_lines, words
 from pipeline.page.history import History, make_history
 from pipeline.page.review.guidance import Check, SiteTime, checks, site_times
 from pipeline.rules import ALARMS
+from pipeline.sessions import FORCE_BAND_N, FORCE_BANDS, HOP_S
 from pipeline.sites import SiteTable
 from pipeline.store import AlarmTransition
 
@@ -82,6 +83,31 @@ class SessionReview:
     is_cut: bool  # there is more of it than is shown
 
 
+def up_to_date(summary: SessionSummary, own: Sequence[FeatureSecond]) -> SessionSummary:
+    """An open session is summed up once a minute: what its seconds say already goes before that."""
+    in_contact = [second for second in own if second.contact_hops]
+    contact_s = sum(second.contact_hops for second in in_contact) * HOP_S
+    if summary.ended_at_ns is not None or contact_s <= summary.contact_s:
+        return summary
+    by_site: dict[str, float] = {}
+    bands = [0.0] * FORCE_BANDS
+    force_n_s = 0.0
+    for second in in_contact:
+        own_s, force_n = second.contact_hops * HOP_S, max(0.0, second.last.contact_force_n)
+        by_site[second.last.site] = by_site.get(second.last.site, 0.0) + own_s
+        bands[min(int(force_n / FORCE_BAND_N), FORCE_BANDS - 1)] += own_s
+        force_n_s += force_n * own_s
+    return replace(
+        summary,
+        contact_s=contact_s,
+        contact_s_by_site=by_site,
+        force_histogram_s=tuple(bands),
+        contact_force_n_mean=force_n_s / contact_s,
+        contact_force_n_max=max(second.contact_force_n_max for second in in_contact),
+        dwell_s_max=max(second.dwell_s_max for second in in_contact),
+    )
+
+
 def to_line(summary: SessionSummary) -> SessionLine:
     by_time = sorted(summary.contact_s_by_site.items(), key=lambda item: -item[1])
     return SessionLine(
@@ -119,6 +145,7 @@ def make_review(
     """`transitions` are the session's, newest first; `kept` the captures that are on the disk."""
     said = list(transitions)
     own = [second for second in seconds if second.last.session_id == summary.session_id]
+    summary = up_to_date(summary, own)
     from_ns, to_ns = _range(summary, own)
     return SessionReview(
         line=to_line(summary),

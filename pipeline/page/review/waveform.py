@@ -1,5 +1,6 @@
-"""A recording of one gun as waveforms and a spectrogram, in seconds from a moment. Pure but for
-the picture's encoding. May import `wire` and `model`, scipy and matplotlib (its image encoder).
+"""A recording of one gun as waveforms and a spectrogram, in seconds from a moment. Pure.
+
+May import `wire` and `model`, numpy and Pillow, which makes the spectrogram's picture.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
+from PIL import Image
 
 from pipeline.model import Frame, Received
 from pipeline.wire import DecodeError, decode
@@ -25,20 +28,43 @@ SAMPLES_MAX: Final = 100_000
 SPECTRUM_S: Final = 0.5
 TOP_HZ: Final = 400.0  # ten harmonics of 40 Hz; above it little is said. Engineering choice
 FLOOR_DB: Final = 60.0  # below the strongest, the darkest colour. Engineering choice
+# Dark to light, as cividis: the order is seen with any colour vision, and in grey.
+COLOURS: Final = ((0, 32, 76), (64, 77, 107), (124, 123, 120), (187, 174, 108), (255, 233, 69))
+# A chart gives a picture a place, and SVG keeps a picture's proportions unless told otherwise.
+_STRETCHED: Final = (
+    '<svg xmlns="http://www.w3.org/2000/svg" width="100%" height="100%">'
+    '<image width="100%" height="100%" preserveAspectRatio="none" href="{}"/></svg>'
+)
 PAUSE: Final = 1.5  # sample intervals; more between two frames is a gap, and drawn as one
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Waveform:
-    """`rows` are (seconds, x g, y g, z g, current A); a row of None breaks the line."""
+    """`samples` is float32 of shape (n, 5): seconds from the moment, x, y, z [g], current [A].
 
-    rows: tuple[tuple[float | None, ...], ...]
-    from_s: float
-    to_s: float
+    A row that is not a number breaks the line where frames are missing.
+    """
+
+    samples: NDArray[np.float32]
     rate_hz: float
     top_hz: float
     spectrogram: str  # a data URL
-    description: str
+
+    @property
+    def from_s(self) -> float:
+        return float(self.samples[0, 0])
+
+    @property
+    def to_s(self) -> float:
+        return float(self.samples[-1, 0])
+
+    @property
+    def description(self) -> str:
+        return (
+            f"Raw acceleration and motor current at {self.rate_hz:.0f} Hz from {-self.from_s:.0f} s"
+            f" before to {self.to_s:.0f} s after the alarm, and the spectrum of the acceleration"
+            " along the stroke."
+        )
 
 
 def frames_of(messages: Iterable[Received]) -> list[Frame]:
@@ -60,26 +86,21 @@ def make_waveform(messages: Iterable[Received], at_ns: int) -> Waveform | None:
     if not frames:
         return None
     rate_hz = float(np.median([frame.rate_hz for frame in frames]))
-    blocks = [_block(frame, at_ns) for frame in frames]
-    samples = np.concatenate(blocks)
-    if len(samples) > SAMPLES_MAX:
-        middle = int(np.searchsorted(samples[:, 0], 0.0))
-        start = max(0, min(middle - SAMPLES_MAX // 2, len(samples) - SAMPLES_MAX))
-        samples = samples[start : start + SAMPLES_MAX]
-    from_s, to_s = float(samples[0, 0]), float(samples[-1, 0])
+    samples = _around(np.concatenate([_block(frame, at_ns) for frame in frames]))
     top_hz = min(TOP_HZ, rate_hz / 2)
     return Waveform(
-        rows=tuple(_rows(samples, rate_hz)),
-        from_s=from_s,
-        to_s=to_s,
+        samples=_with_breaks(samples, rate_hz).astype(np.float32),
         rate_hz=rate_hz,
         top_hz=top_hz,
         spectrogram=_spectrogram(samples, rate_hz, top_hz),
-        description=(
-            f"Raw acceleration and motor current at {rate_hz:.0f} Hz from {from_s:.0f} s before to "
-            f"{to_s:.0f} s after the alarm, and the spectrum of the acceleration along the stroke."
-        ).replace("from -", "from "),
     )
+
+
+def _around(samples: Floats) -> Floats:
+    """SAMPLES_MAX of them, with the moment in the middle."""
+    middle = int(np.searchsorted(samples[:, 0], 0.0))
+    start = max(0, min(middle - SAMPLES_MAX // 2, len(samples) - SAMPLES_MAX))
+    return samples[start : start + SAMPLES_MAX]
 
 
 def _block(frame: Frame, at_ns: int) -> Floats:
@@ -89,38 +110,34 @@ def _block(frame: Frame, at_ns: int) -> Floats:
     return np.column_stack([times, frame.samples_lsb * lsb])
 
 
-def _rows(samples: Floats, rate_hz: float) -> Iterable[tuple[float | None, ...]]:
-    times = np.round(samples[:, 0], 5).tolist()
-    values = np.round(samples[:, 1:], 3).tolist()
-    before = times[0]
-    for t, row in zip(times, values, strict=True):
-        if t - before > PAUSE / rate_hz:
-            yield (before, None, None, None, None)
-        yield (t, *row)
-        before = t
+def _with_breaks(samples: Floats, rate_hz: float) -> Floats:
+    gaps = np.flatnonzero(np.diff(samples[:, 0]) > PAUSE / rate_hz) + 1
+    breaks = np.full((len(gaps), samples.shape[1]), np.nan)
+    breaks[:, 0] = samples[gaps - 1, 0]
+    return np.insert(samples, gaps, breaks, axis=0)
 
 
 def _spectrogram(samples: Floats, rate_hz: float, top_hz: float) -> str:
-    """A picture of the power of z over time and frequency, in a palette that reads in grey too."""
-    from matplotlib.image import imsave  # noqa: PLC0415  half a second, only when one is looked at
-    from scipy.signal import spectrogram  # noqa: PLC0415
-
+    """A picture of the power of z over time and frequency."""
     # On a regular grid; gaps are silent.
     count = max(int((samples[-1, 0] - samples[0, 0]) * rate_hz) + 1, 8)
     regular = np.zeros(count)
     places = np.round((samples[:, 0] - samples[0, 0]) * rate_hz).astype(int)
     regular[np.clip(places, 0, count - 1)] = samples[:, 3] - samples[:, 3].mean()
     width = min(int(SPECTRUM_S * rate_hz), count)
-    hz, _, power = spectrogram(regular, rate_hz, nperseg=width, noverlap=width * 3 // 4)
-    shown = 10.0 * np.log10(power[hz <= top_hz] + 1e-12)
-    strongest = float(shown.max())
-    picture = io.BytesIO()
-    imsave(
-        picture,
-        np.flipud(shown),
-        vmin=strongest - FLOOR_DB,
-        vmax=strongest,
-        cmap="cividis",
-        format="png",
-    )
-    return f"data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()}"
+    pieces = sliding_window_view(regular, width)[:: max(width // 4, 1)] * np.hanning(width)
+    power = np.abs(np.fft.rfft(pieces, axis=1)) ** 2
+    shown_db = 10.0 * np.log10(power[:, : int(top_hz * width / rate_hz) + 1].T + 1e-12)
+    share = np.clip((shown_db - shown_db.max()) / FLOOR_DB + 1.0, 0.0, 1.0)
+    return _picture(np.flipud(share))
+
+
+def _picture(share: Floats) -> str:
+    """0 to 1 as a picture that fills its place, coloured as COLOURS say."""
+    places = np.linspace(0.0, 1.0, len(COLOURS))
+    rgb = [np.interp(share, places, channel) for channel in np.array(COLOURS, float).T]
+    buffer = io.BytesIO()
+    Image.fromarray(np.stack(rgb, axis=-1).astype(np.uint8)).save(buffer, "PNG")
+    png = base64.b64encode(buffer.getvalue()).decode()
+    svg = _STRETCHED.format(f"data:image/png;base64,{png}")
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
