@@ -6,8 +6,9 @@ root fills; what it is asked to do goes to the Errands of the composition root, 
 MQTT. Inside, from pure to NiceGUI: `board`, `words`, `actions`, `alarm_lines`, `sightings`,
 `fleet`, `pulse`, `history`, `charts`; `archive` (the store, read in a thread), `watch` (the beat);
 `logins`, `gate` (what every request passes), `sign_in`; `frame` (what is around every view),
-`views`, `alarm_requests`, `workshop`, `technician`, `server`, and `assets` (what runs in the
-browser).
+`views`, `alarm_requests`, `workshop`, `technician`; what looks back: `review` (pure, and its
+`library`), `review_views`, `review_downloads`, `what_if_view`; `server`, and `assets` (what runs in
+the browser).
 """
 
 from pipeline.page.actions import ErrandError, Errands
