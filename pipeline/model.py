@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 UNKNOWN_SITE = "unknown"  # what records say where no session or site is set (contract, "session")
+# The clinic of what the pipeline says of itself: an alarm about the store is no gun's.
+PIPELINE_CLINIC = "pipeline"
 HOP_NS = 250_000_000  # the step at which features come out (contract, "Quantities")
 
 
@@ -485,7 +487,7 @@ class PipelineStatus:
     t_ns: int
     guns: int
     counters: Counters
-    lag_s: float  # how old the newest message was when it was fed; nan before the first
+    lag_s: float  # from a message to its records, at worst since the last status; nan: none came
     store_bytes: int
     spool_records: int
     spool_bytes: int

@@ -351,6 +351,14 @@ OTHER_VALUES: Mapping[str, object] = {
     "capture.memory_max_mb": 64.0,
     "capture.sessions": True,
     "capture.sessions_size_max_gb": 3.5,
+    "influx.url": "https://elsewhere:1",
+    "influx.org": "another",
+    "influx.bucket": "another",
+    "influx.bucket_long": "another",
+    "influx.username": "u",
+    "influx.gzip": True,
+    "influx.timeout_s": 3.5,
+    "influx.spool_max_gb": 3.5,
     "sites.calf.force_limit_n": 31.0,
     "sites.calf.tendon_limit_n": 11.0,
     "sites.calf.dwell_advisory_s": 3.0,
@@ -367,8 +375,10 @@ def test_the_version_changes_with_what_alarms_hang_on_and_nothing_else(
     assert plain == load(None).config_version
     assert len(plain) == 12
     if faults.is_secret(KEYS[key]):
-        monkeypatch.setenv("MYOGUARD_BROKER__USERNAME", "u")
-        monkeypatch.setenv(faults.env_name(key.split(".")), SECRET)
+        section, _, name = key.partition(".")
+        if name == "password":
+            monkeypatch.setenv(faults.env_name([section, "username"]), "u")
+        monkeypatch.setenv(faults.env_name([section, name]), SECRET)
         assert load(None).config_version == plain
     elif Path in faults.kinds(KEYS[key]):
         assert key not in OTHER_VALUES

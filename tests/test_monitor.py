@@ -35,13 +35,14 @@ from pipeline.model import (
     Features,
     FrameFlag,
     OperatorExposure,
+    Priority,
     Quality,
     SessionSummary,
 )
 from pipeline.monitor import ModelFacts, Monitor, MonitorSettings, SnapshotError
 from pipeline.monitor.board import Board
 from pipeline.monitor.fleet import LOG_STEP_NS
-from pipeline.rules import ALARMS, FALSE, SILENCE_S, TRUE
+from pipeline.rules import ALARMS, FALSE, SILENCE_S, TRUE, Health
 
 
 def test_a_press_becomes_an_alarm_with_its_session_and_ends():
@@ -510,3 +511,38 @@ def test_a_snapshot_that_cannot_be_read_is_named(spoil):
     }[spoil]
     with pytest.raises(SnapshotError, match="start anew without the checkpoint"):
         monitor_of().restore(spoiled)
+
+
+def judge(monitor, from_s, to_s, failing, share=0.0):
+    """What the pipeline says of itself every half second."""
+    records = []
+    for step in range(from_s * 2, to_s * 2):
+        health = Health(step / 2 - from_s + 0.1 if failing else 0.0, share)
+        records += monitor.judge_health(health, T0 + step * S // 2)
+    return records
+
+
+def test_the_pipelines_own_alarm_lives_like_any_other_and_belongs_to_no_gun():
+    monitor = monitor_of()
+    assert judge(monitor, 0, 20, failing=False) == []
+    raised = judge(monitor, 20, 80, failing=True)
+    assert told(raised) == [("STORE_UNREACHABLE", "active_unack", 50.0)]
+    assert raised[0].id == DeviceId("pipeline", "myoguard")
+    assert monitor.devices == 0
+    clinic = Clinic().wait(80).act(raised[0].id, "STORE_UNREACHABLE", ActionKind.ACK)
+    assert [state for _, state, _ in told(run(clinic, monitor))] == ["active_ack"]
+    again = monitor_of()
+    again.restore(monitor.snapshot())
+    assert [state for _, state, _ in told(judge(again, 82, 100, failing=False))] == ["cleared"]
+
+
+def test_a_spool_that_fills_makes_it_high_and_that_stays_until_somebody_resets_it():
+    monitor = monitor_of()
+    records = judge(monitor, 0, 60, failing=True)
+    records += judge(monitor, 60, 70, failing=True, share=0.5)
+    records += judge(monitor, 70, 80, failing=False)
+    assert [(a.state, a.priority) for a in of(records, Alarm)] == [
+        (AlarmState.ACTIVE_UNACK, Priority.MEDIUM),
+        (AlarmState.ACTIVE_UNACK, Priority.HIGH),
+        (AlarmState.LATCHED, Priority.HIGH),
+    ]

@@ -11,9 +11,11 @@ from pipeline.alarm_docs import alarms_page
 from pipeline.model import DeviceId, Features, MotorState, Priority, Quality
 from pipeline.rules import (
     ALARMS,
+    HEALTH_CONDITIONS,
     HOP_CONDITIONS,
     LINK_CONDITIONS,
     AlarmKind,
+    Health,
     Link,
     Signal,
     Situation,
@@ -73,8 +75,10 @@ def test_every_row_is_complete(row):
     assert row.advice.endswith(".")
     assert row.source
     assert row.unit
-    assert (row.rule in HOP_CONDITIONS) != (row.rule in LINK_CONDITIONS)
+    homes = (HOP_CONDITIONS, LINK_CONDITIONS, HEALTH_CONDITIONS)
+    assert sum(row.rule in home for home in homes) == 1
     assert (row.signal is Signal.LINK) == (row.rule in LINK_CONDITIONS)
+    assert (row.signal is Signal.PIPELINE) == (row.rule in HEALTH_CONDITIONS)
     highest = row.priority_highest or row.priority
     assert row.latched == (highest is Priority.HIGH)
 
@@ -255,3 +259,23 @@ def test_a_link_condition(rule, link, verdict, priority):
     assert condition.verdict is verdict
     if verdict is TRUE:
         assert condition.priority is priority
+
+
+@pytest.mark.parametrize(
+    ("failing_s", "share", "held", "expected"),
+    [
+        (0.0, 0.0, False, (FALSE, None)),
+        (0.1, 0.0, False, (TRUE, None)),  # the on-delay waits for the rest of 30 s
+        (0.0, 0.49, False, (FALSE, None)),
+        (0.0, 0.5, False, (TRUE, Priority.HIGH)),
+        (900.0, 0.7, True, (TRUE, Priority.HIGH)),
+        (0.0, 0.45, True, (TRUE, Priority.HIGH)),
+        (0.0, 0.39, True, (FALSE, None)),
+    ],
+)
+def test_a_store_that_takes_nothing_is_an_alarm_and_a_filling_spool_a_high_one(
+    failing_s, share, held, expected
+):
+    said = HEALTH_CONDITIONS["STORE_UNREACHABLE"](Health(failing_s, share), held)
+    assert (said.verdict, said.priority) == expected
+    assert (said.value, said.setpoint) == (failing_s, 30.0)

@@ -10,16 +10,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from pipeline.app.guns import KnownGuns
 from pipeline.capture import BlackBox
 from pipeline.config import Settings
+from pipeline.influx import Drain
 from pipeline.model import Alarm, DeviceStatus, Live, Received, Record
 from pipeline.monitor import Monitor
 from pipeline.publish import Publisher
+from pipeline.rules import Health
 from pipeline.sources import MqttSource, NatsSource
 from pipeline.store import Store
+
+HEALTHY: Final = Health()
 
 
 class Listener(Protocol):
@@ -59,6 +63,9 @@ class Desk:
     taps: list[Tap] = field(default_factory=list)
     page_url: str | None = None
     black_box: BlackBox | None = None
+    health: Health = HEALTHY  # as the edges that know it say
+    drain: Drain | None = None
+    notice: str | None = None  # what everybody who looks at the page is told
 
 
 Edge: TypeAlias = Callable[[Desk], AbstractAsyncContextManager[None]]

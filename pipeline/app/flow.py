@@ -22,6 +22,7 @@ LIVE_S: Final = 0.25  # contract, "live": at most 4 a second
 # that no message that is here and not yet fed is older.
 TICK_S: Final = 1.0
 TICK_LATE_NS: Final = 1_000_000_000
+HEALTH_S: Final = 0.5  # delays count steps of at most a second as evidence (alarms)
 TURN_S: Final = 0.1  # what is to be done from time to time is looked at this often
 NEWS_S: Final = 60.0
 
@@ -32,6 +33,7 @@ class Flow:
     """Runs once, until it is stopped or the source ends."""
 
     def __init__(self, desk: Desk, keeper: Keeper) -> None:
+        self._desk = desk
         self._settings = desk.settings
         self._monitor = desk.monitor
         self._source = desk.source
@@ -40,6 +42,7 @@ class Flow:
         self._taps = desk.taps
         self._keeper = keeper
         self._live, self._tick, self._news = Timer(LIVE_S), Timer(TICK_S), Timer(NEWS_S)
+        self._health = Timer(HEALTH_S)
         self._news.is_due(time.monotonic())
         self._connected = True
 
@@ -97,6 +100,8 @@ class Flow:
         now_s = time.monotonic()
         if quiet_s >= TICK_S and self._may_pass_time() and self._tick.is_due(now_s):
             self._take((), self._monitor.tick(time.time_ns() - TICK_LATE_NS))
+        if self._health.is_due(now_s):
+            self._take((), self._monitor.judge_health(self._desk.health, time.time_ns()))
         if self._live.is_due(now_s):
             self._send_live()
         self._keeper.keep_house(now_s, quiet_s)

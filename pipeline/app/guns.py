@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -27,7 +28,13 @@ def make_monitor(settings: Settings, guns: KnownGuns) -> Monitor:
             sites=settings.site_table,
             config_version=settings.config_version,
             models=guns.models,
+            pipeline=_identifier(settings.broker.client_id),
             devices_max=settings.monitor.devices_max,
         ),
         FeatureExtractor(guns.calibrations, guns.priors, settings.monitor.reorder_window_s),
     )
+
+
+def _identifier(name: str) -> str:
+    """A name as topics allow it (contract, "Identifiers")."""
+    return re.sub(r"[^A-Za-z0-9_-]", "_", name)[:64]

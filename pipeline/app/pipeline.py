@@ -10,7 +10,7 @@ from typing import Final
 
 import structlog
 
-from pipeline.app import capturing, serving
+from pipeline.app import capturing, draining, serving
 from pipeline.app.desk import Desk, Edge, Listener
 from pipeline.app.flow import Flow, news
 from pipeline.app.guns import KnownGuns, make_monitor
@@ -18,6 +18,7 @@ from pipeline.app.keeper import Keeper
 from pipeline.app.links import broker_address, make_publisher, make_source
 from pipeline.config import Settings
 from pipeline.features import warm_up
+from pipeline.influx import encode
 from pipeline.model import Alarm, Counters
 from pipeline.monitor import SnapshotError
 from pipeline.store import AlarmFilter, Retention, Store, StoreReader
@@ -60,7 +61,7 @@ class Pipeline:
         """
         await asyncio.to_thread(warm_up)
         async with AsyncExitStack() as opened:
-            store = opened.enter_context(Store.open(self._settings.store.directory))
+            store = opened.enter_context(_open_store(self._settings))
             restored = self._restore(store)
             publisher = await opened.enter_async_context(make_publisher(self._settings))
             publisher.offer(self._said_before())
@@ -120,6 +121,8 @@ def _edges(settings: Settings) -> list[Edge]:
     edges: list[Edge] = []
     if settings.capture.enabled or settings.capture.sessions:
         edges.append(capturing.black_box)
+    if settings.influx.url is not None:
+        edges.append(draining.influx)
     if settings.page.enabled:
         edges.append(serving.page)
     return edges
@@ -131,8 +134,17 @@ async def _sleep(seconds: float, stop: asyncio.Event) -> None:
         await asyncio.wait_for(stop.wait(), seconds)
 
 
+def _open_store(settings: Settings) -> Store:
+    encoding = encode if settings.influx.url is not None else None
+    return Store.open(settings.store.directory, encode=encoding)
+
+
 def _retention(settings: Settings) -> Retention:
     store = settings.store
     return Retention(
-        store.size_bytes_max, store.features_days, store.rollups_days, store.records_days
+        store.size_bytes_max,
+        store.features_days,
+        store.rollups_days,
+        store.records_days,
+        settings.influx.spool_bytes_max,
     )

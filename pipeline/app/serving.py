@@ -35,7 +35,8 @@ async def page(desk: Desk) -> AsyncIterator[None]:
     from pipeline.app.workshop import PageWorkshop  # noqa: PLC0415
     from pipeline.page import LiveBoard, Sources, listen, serve  # noqa: PLC0415
 
-    where, board, started = place(desk.settings), LiveBoard(), asyncio.Event()
+    where, started = place(desk.settings), asyncio.Event()
+    board = LiveBoard(notice=lambda: desk.notice)
     listener = listen(where)
     host, port = listener.getsockname()[:2]
     settings, guns = desk.settings, desk.guns

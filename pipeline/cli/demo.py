@@ -20,6 +20,9 @@ def demo(
     ] = None,
     page: Annotated[bool, typer.Option(help="Serve the page, or only the terminal.")] = True,
     seed: Annotated[int, typer.Option(min=0, help="The same seed plays the same sessions.")] = 1,
+    influx: Annotated[
+        str | None, typer.Option(metavar="URL", help="An InfluxDB that gets it all, too.")
+    ] = None,
     data: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Its broker, store and calibrations.")
     ] = None,
@@ -27,12 +30,13 @@ def demo(
     """See it work: simulated guns on a real broker, watched, with alarms raised and cleared.
 
     Nothing leaves this machine. It starts with empty books every time; all units but one are
-    calibrated on a simulated bench, once. Exit code 1 if a frame was lost.
+    calibrated on a simulated bench, once. With --influx, what arrived there is counted at the end.
+    Exit code 1 if a frame or a point was lost.
 
     Example: [b]myoguard demo --seconds 90[/b]
     """
     from pipeline.cli import demonstration  # noqa: PLC0415
 
-    plan = demonstration.Plan(guns, seconds, port, page, seed, data)
+    plan = demonstration.Plan(guns, seconds, port, page, seed, data, influx)
     if not demonstration.show(plan, terminal.out()):
         raise typer.Exit(1)

@@ -23,6 +23,7 @@ from rich.console import Console
 from pipeline.app import Pipeline
 from pipeline.broker import EmbeddedBroker
 from pipeline.cli import compiling, terminal
+from pipeline.cli.demo_census import Census
 from pipeline.cli.demo_screen import Books, Screen
 from pipeline.cli.demo_units import Units
 from pipeline.cli.fleet import FleetBooks, FleetProcess
@@ -37,7 +38,7 @@ from pipeline.config import (
     StoreSection,
     load,
 )
-from pipeline.config.settings import DATA_DIRECTORY
+from pipeline.config.settings import DATA_DIRECTORY, Section
 from pipeline.features import Calibration
 from pipeline.model import DeviceId
 
@@ -62,6 +63,7 @@ class Plan:
     page: bool
     seed: int
     data: Path | None
+    influx: str | None = None
 
 
 def show(plan: Plan, console: Console) -> bool:
@@ -70,10 +72,11 @@ def show(plan: Plan, console: Console) -> bool:
     screen = Screen(console)
     with _own_directory(plan.data or DATA_DIRECTORY / "demo") as directory:
         units = _prepare(plan, directory)
-        course = _Course(plan, _settings(plan, directory), units, screen)
-        books = asyncio.run(course.run(directory))
-    screen.end(books)
-    return books.balance
+        settings = _settings(plan, directory)
+        census = Census(settings) if settings.influx.url is not None else None
+        books = asyncio.run(_Course(plan, settings, units, screen).run(directory))
+        screen.end(books)
+        return (census is None or census.end(console)) and books.balance
 
 
 @contextmanager
@@ -111,12 +114,15 @@ def _prepare(plan: Plan, directory: Path) -> Mapping[DeviceId, Calibration]:
 
 def _settings(plan: Plan, directory: Path) -> Settings:
     """What the environment says, but for what makes it a demo."""
-    section = {
+    section: dict[str, Section] = {
         "store": StoreSection(directory=directory / "store"),
         "calibration": CalibrationSection(directory=directory / "calibration"),
         "page": PageSection(enabled=plan.page, host=HOST, port=_page_port(plan.port)),
     }
-    return load(None).model_copy(update=section)
+    settings = load(None)
+    if plan.influx is not None:
+        section["influx"] = settings.influx.model_copy(update={"url": plan.influx})
+    return settings.model_copy(update=section)
 
 
 def _page_port(asked: int | None) -> int:

@@ -13,6 +13,7 @@ from pipeline.config.loading import load
 from pipeline.config.settings import (
     BrokerSection,
     CalibrationSection,
+    InfluxSection,
     MonitorSection,
     PageSection,
     ProfileSection,
@@ -28,6 +29,7 @@ __all__ = [
     "ConfigError",
     "Explained",
     "Fault",
+    "InfluxSection",
     "MonitorSection",
     "PageSection",
     "ProfileSection",

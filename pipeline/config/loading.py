@@ -18,7 +18,9 @@ from pipeline.config.settings import ENV_DELIMITER, ENV_PREFIX, Settings
 from pipeline.sites import SITES, SiteOverrideError
 
 Table = dict[str, Any]  # as tomllib gives it: any value TOML can hold
-PASSWORD_BYTES_MAX = 4_096  # a file beyond this is not a password
+SECRET_BYTES_MAX = 4_096  # a file beyond this is neither a password nor a token
+# Each comes from the environment, or from the file that `…_file` names.
+SECRETS = (("broker", "password"), ("influx", "password"), ("influx", "token"))
 
 
 def load(path: Path | None) -> Settings:
@@ -36,11 +38,12 @@ def load(path: Path | None) -> Settings:
     except ValidationError as error:
         found += [faults.of_validation(e, origin.of(e["loc"])) for e in error.errors()]
         raise ConfigError(found) from error
-    found += [*_broker_faults(settings, origin), *_site_faults(settings, origin)]
+    found += [*_broker_faults(settings, origin), *_influx_faults(settings, origin)]
+    found += [*_secret_faults(settings, origin), *_site_faults(settings, origin)]
     found += _directory_faults(settings, origin)
     if found:
         raise ConfigError(found)
-    settings = _with_password(settings)
+    settings = _with_secrets(settings)
     settings._origins = dict(_origins(settings, table, origin))
     return settings
 
@@ -119,15 +122,16 @@ def _unknown_variables() -> Iterator[Fault]:
 
 
 def _secrets_in(table: Table, origin: _Origin) -> Iterator[Fault]:
-    broker = table.get("broker")
-    if isinstance(broker, dict) and "password" in broker:
-        yield Fault(
-            "broker.password",
-            faults.HIDDEN,
-            origin.of([]),
-            "a password does not belong in this file, which is shown and copied",
-            f"set {faults.env_name(['broker', 'password'])}, or broker.password_file",
-        )
+    for section, name in SECRETS:
+        inner = table.get(section)
+        if isinstance(inner, dict) and name in inner:
+            yield Fault(
+                f"{section}.{name}",
+                faults.HIDDEN,
+                origin.of([]),
+                f"a {name} does not belong in this file, which is shown and copied",
+                f"set {faults.env_name([section, name])}, or {section}.{name}_file",
+            )
 
 
 def _undecodable(error: SettingsError) -> Fault:
@@ -141,39 +145,61 @@ def _undecodable(error: SettingsError) -> Fault:
 
 def _broker_faults(settings: Settings, origin: _Origin) -> Iterator[Fault]:
     broker = settings.broker
-    tls = {"ca_file": broker.ca_file, "cert_file": broker.cert_file, "key_file": broker.key_file}
-    for name, file in tls.items():
-        if file is None:
-            continue
-        if not broker.url.startswith("mqtts://"):
-            remedy = "write mqtts:// in broker.url, or leave this out"
-            yield origin.fault(f"broker.{name}", file, "is for mqtts:// only", remedy)
-        elif problem := _unreadable(file):
-            yield origin.fault(f"broker.{name}", file, problem)
+    for name in ("ca_file", "cert_file", "key_file"):
+        yield from _tls_faults(origin, "broker", broker.url, name, getattr(broker, name))
     if (broker.cert_file is None) != (broker.key_file is None):
         given, other = ("cert_file", "key_file") if broker.cert_file else ("key_file", "cert_file")
         problem, remedy = f"is of no use without broker.{other}", f"set broker.{other} too"
-        yield origin.fault(f"broker.{given}", tls[given], problem, remedy)
-    yield from _password_faults(settings, origin)
-
-
-def _password_faults(settings: Settings, origin: _Origin) -> Iterator[Fault]:
-    broker, key = settings.broker, "broker.password_file"
-    if broker.password_file is not None:
-        if broker.password is not None:
-            remedy = f"keep one of the two: unset {faults.env_name(['broker', 'password'])}"
-            yield origin.fault(key, broker.password_file, "broker.password is set too", remedy)
-        elif problem := _unreadable(broker.password_file) or _no_password(broker.password_file):
-            yield origin.fault(key, broker.password_file, problem)
+        yield origin.fault(f"broker.{given}", getattr(broker, given), problem, remedy)
     if broker.password is not None and not (broker.username or urlsplit(broker.url).username):
-        remedy = "set broker.username, or leave the password out"
-        yield Fault(
-            "broker.password",
-            faults.HIDDEN,
-            origin.of(["broker", "password"]),
-            "there is no user to go with it",
-            remedy,
-        )
+        yield _no_user(origin, "broker")
+
+
+def _influx_faults(settings: Settings, origin: _Origin) -> Iterator[Fault]:
+    influx = settings.influx
+    yield from _tls_faults(origin, "influx", influx.url or "", "ca_file", influx.ca_file)
+    token, password = influx.token or influx.token_file, influx.password or influx.password_file
+    if password and not influx.username:
+        yield _no_user(origin, "influx")
+    if token and influx.username:
+        problem, remedy = "a token says who we are already", "keep the token, or user and password"
+        yield origin.fault("influx.username", influx.username, problem, remedy)
+    if influx.url and influx.spool_max_gb > settings.store.size_max_gb / 2:
+        problem = "is more than half of store.size_max_gb, and nothing else would have room"
+        remedy = "lower it, or raise store.size_max_gb"
+        yield origin.fault("influx.spool_max_gb", influx.spool_max_gb, problem, remedy)
+
+
+def _tls_faults(
+    origin: _Origin, section: str, url: str, name: str, file: Path | None
+) -> Iterator[Fault]:
+    if file is None:
+        return
+    scheme = "mqtts" if section == "broker" else "https"
+    if not url.startswith(f"{scheme}://"):
+        remedy = f"write {scheme}:// in {section}.url, or leave this out"
+        yield origin.fault(f"{section}.{name}", file, f"is for {scheme}:// only", remedy)
+    elif problem := _unreadable(file):
+        yield origin.fault(f"{section}.{name}", file, problem)
+
+
+def _no_user(origin: _Origin, section: str) -> Fault:
+    where, problem = origin.of([section, "password"]), "there is no user to go with it"
+    remedy = f"set {section}.username, or leave the password out"
+    return Fault(f"{section}.password", faults.HIDDEN, where, problem, remedy)
+
+
+def _secret_faults(settings: Settings, origin: _Origin) -> Iterator[Fault]:
+    for section, name in SECRETS:
+        held = getattr(settings, section)
+        key, file = f"{section}.{name}_file", getattr(held, f"{name}_file")
+        if file is None:
+            continue
+        if getattr(held, name) is not None:
+            remedy = f"keep one of the two: unset {faults.env_name([section, name])}"
+            yield origin.fault(key, file, f"{section}.{name} is set too", remedy)
+        elif problem := _unreadable(file) or _no_secret(file, name):
+            yield origin.fault(key, file, problem)
 
 
 def _site_faults(settings: Settings, origin: _Origin) -> Iterator[Fault]:
@@ -214,24 +240,26 @@ def _unreadable(file: Path) -> str | None:
         return f"cannot be read ({error.strerror})"
 
 
-def _no_password(file: Path) -> str | None:
-    """What is wrong with a file that should hold one line, the password."""
+def _no_secret(file: Path, name: str) -> str | None:
+    """What is wrong with a file that should hold one line, the secret."""
     with file.open("rb") as opened:
-        content = opened.read(PASSWORD_BYTES_MAX + 1)
+        content = opened.read(SECRET_BYTES_MAX + 1)
     try:
         lines = content.decode("utf-8").strip().splitlines()
     except UnicodeDecodeError:
         return "is not UTF-8 text"
-    if len(content) > PASSWORD_BYTES_MAX or len(lines) != 1:
-        return "must hold the password on one line, and nothing else"
+    if len(content) > SECRET_BYTES_MAX or len(lines) != 1:
+        return f"must hold the {name} on one line, and nothing else"
     return None
 
 
-def _with_password(settings: Settings) -> Settings:
-    """The password of the file in the place of the password, so that nobody asks twice."""
-    file = settings.broker.password_file
-    if file is None:
-        return settings
-    password = SecretStr(file.read_text(encoding="utf-8").strip())
-    broker = settings.broker.model_copy(update={"password": password})
-    return settings.model_copy(update={"broker": broker})
+def _with_secrets(settings: Settings) -> Settings:
+    """The secrets of the files in their places, so that nobody asks twice."""
+    for section, name in SECRETS:
+        held = getattr(settings, section)
+        file = getattr(held, f"{name}_file")
+        if file is not None:
+            secret = SecretStr(file.read_text(encoding="utf-8").strip())
+            read = held.model_copy(update={name: secret})
+            settings = settings.model_copy(update={section: read})
+    return settings

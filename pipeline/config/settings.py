@@ -55,6 +55,25 @@ def _nats_url(url: str) -> str:
     return url
 
 
+def _server_url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1)
+    except ValueError:
+        valid = False
+    if not valid or parts.query or parts.fragment:
+        raise ValueError("must be http://host:port or https://host:port")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("must not hold user and password, which are seen wherever the URL is")
+    return url
+
+
+def _database(name: str) -> str:
+    if not name or not name.isprintable() or set(name) & set('/"\\') or len(name) > 64:
+        raise ValueError("must be 1 to 64 printable characters without / and quotes")
+    return name
+
+
 def _client_id(text: str) -> str:
     if not text or not text.isprintable() or len(text.encode()) > 128:
         raise ValueError("must be 1 to 128 printable characters")
@@ -308,6 +327,78 @@ class CaptureSection(Section):
     )
 
 
+class InfluxSection(Section):
+    """InfluxDB, where results go if `url` is set: any version from 1.6 on; docs/data-model.md.
+
+    What it has not taken yet waits in the store, through any outage.
+    """
+
+    url: Annotated[str, AfterValidator(_server_url)] | None = Field(
+        None,
+        examples=["http://127.0.0.1:8086"],
+        description="Where InfluxDB is: `http://host:port`, or `https://host:port` for TLS.",
+    )
+    org: str = Field("", max_length=256, description="The organisation, which InfluxDB 2 wants.")
+    bucket: Annotated[str, AfterValidator(_database)] = Field(
+        "myoguard",
+        description="The bucket, which is the database in InfluxDB 1 and 3. It has to be there;"
+        " how long it keeps things is decided in InfluxDB.",
+    )
+    bucket_long: Annotated[str, AfterValidator(_database)] | None = Field(
+        None,
+        examples=["myoguard_long"],
+        description="Another one for what is little and kept for years: 1-minute rollups, alarms,"
+        " sessions, operators, devices. Without it, they go to `bucket`.",
+    )
+    token: SecretStr | None = Field(
+        None, examples=["the token"], description="Token; in the environment only. See below."
+    )
+    token_file: FilePath | None = Field(
+        None,
+        examples=["/run/secrets/influx"],
+        description="A file with the token and nothing else.",
+    )
+    username: str | None = Field(
+        None, examples=["pipeline"], description="User, for an InfluxDB without tokens."
+    )
+    password: SecretStr | None = Field(
+        None, examples=["the password"], description="Password; in the environment only."
+    )
+    password_file: FilePath | None = Field(
+        None,
+        examples=["/run/secrets/influx-password"],
+        description="A file with the password and nothing else.",
+    )
+    ca_file: FilePath | None = Field(
+        None,
+        examples=["ca.pem"],
+        description="Certificates (PEM) to trust for `https://`; without it, the system's.",
+    )
+    gzip: bool = Field(
+        False, description="Compress what is sent: a tenth of the bytes, for a fifth more work."
+    )
+    timeout_s: float = Field(
+        10.0,
+        ge=0.5,
+        le=120,
+        allow_inf_nan=False,
+        description="How long an answer is waited for before the same is sent again [s].",
+    )
+    spool_max_gb: float = Field(
+        5.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="What may wait at most [GB]; an alarm says so at half of it. A gun that runs"
+        " takes 1.7 MB an hour: 5 GB are 6 days of 20 guns. Beyond it the oldest seconds go first;"
+        " alarms, sessions and devices last. Keep it well under `store.size_max_gb`, of which it is"
+        " a part.",
+    )
+
+    @property
+    def spool_bytes_max(self) -> int:
+        return int(self.spool_max_gb * GB)
+
+
 class SiteLimits(Section):
     """A clinic's own limits for one body site; what is left out stays as in docs/alarms.md."""
 
@@ -347,6 +438,7 @@ class Settings(BaseSettings):
     profiles: ProfileSection = ProfileSection()
     page: PageSection = PageSection()
     publish: PublishSection = PublishSection()
+    influx: InfluxSection = InfluxSection()
     capture: CaptureSection = CaptureSection()
 
     @property

@@ -12,7 +12,8 @@ from __future__ import annotations
 import gzip
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -88,7 +89,7 @@ class Server:
         Raises UnreachableError, DeniedError or RefusedError.
         """
         body = "\n".join(lines).encode()
-        try:
+        with _told_apart():
             client = self._client or self._find_out()
             if self._own_path:
                 self._write_own(client, database, body)
@@ -99,12 +100,25 @@ class Server:
                     body,
                     write_precision=PRECISION,  # type: ignore[arg-type]  # a class of plain strings
                 )
-        except ApiException as error:
-            raise _judged(error) from error
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise UnreachableError(_plain(error)) from error
-        except UnicodeDecodeError as error:
-            raise UnreachableError("it answered with bytes that are no text") from error
+
+    def query(self, database: str, influxql: str) -> list[list[Any]]:
+        """The rows of one statement: time first, then the columns. Errors as `write`."""
+        with _told_apart():
+            client = self._client or self._find_out()
+            client.api_client.call_api(
+                "/query", "POST", query_params=[("db", database), ("q", influxql), ("epoch", "ms")]
+            )
+            (result,) = json.loads(client.api_client.last_response.data)["results"]
+        if "error" in result:
+            raise RefusedError(_short(result["error"]))
+        return [row for series in result.get("series", ()) for row in series.get("values", ())]
+
+    def make_database(self, name: str) -> None:
+        """Make it where that is a matter of one statement: in InfluxDB 1. Errors as `write`."""
+        with _told_apart():
+            _ = self._client or self._find_out()
+        if self.version is not None and self.version.startswith("1."):
+            self.query("", f'CREATE DATABASE "{name}"')
 
     def forget(self) -> None:
         """Ask again which server it is: after an outage it may be another."""
@@ -186,6 +200,19 @@ def _said_in(body: str | None) -> str:
     except ValueError:
         return ""
     return str(said.get("version", "")) if isinstance(said, dict) else ""
+
+
+@contextmanager
+def _told_apart() -> Iterator[None]:
+    """Every fault of a request becomes one of the three errors."""
+    try:
+        yield
+    except ApiException as error:
+        raise _judged(error) from error
+    except (urllib3.exceptions.HTTPError, OSError) as error:
+        raise UnreachableError(_plain(error)) from error
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UnreachableError("it answered with bytes that make no sense") from error
 
 
 def _judged(error: ApiException) -> UnreachableError | DeniedError | RefusedError:

@@ -28,7 +28,7 @@ class Board:
     """Every method appends the alarms that changed to `out`; times are the gun's sample times."""
 
     def __init__(self, device: DeviceId, config_version: str) -> None:
-        self._id = device
+        self.device = device
         self._config_version = config_version
         self._session: Session | None = None
         self._site = UNKNOWN_SITE
@@ -60,7 +60,7 @@ class Board:
         if quality is Quality.BAD:  # of the samples; what is raised then rests on other grounds
             quality = Quality.DEGRADED
         occasion = Occasion(
-            id=self._id,
+            id=self.device,
             session_id=session.session_id if session is not None else None,
             site=self._site,
             operator=session.operator if session is not None else None,
@@ -124,7 +124,7 @@ class Board:
     def _take(self, row: AlarmRow, taken: Step, out: list[Record]) -> None:
         """Keep a life after a step, record what has to be, and count a raise in its session."""
         out.extend(
-            alarms.to_alarm(row, life, self._id, self._config_version) for life in taken.records
+            alarms.to_alarm(row, life, self.device, self._config_version) for life in taken.records
         )
         before, after = self._lives.get(row.rule), taken.life
         if after is None or self._is_forgotten(after):

@@ -23,6 +23,7 @@ from pipeline.alarms import ActionRefusedError
 from pipeline.exposure import Exposures
 from pipeline.features import Calibration
 from pipeline.model import (
+    PIPELINE_CLINIC,
     AlarmAction,
     Counters,
     DeadLetter,
@@ -40,8 +41,10 @@ from pipeline.model import (
     StreamEvent,
     StreamEventKind,
 )
+from pipeline.monitor.board import Board
 from pipeline.monitor.gun import SILENCE_NS, Gun
 from pipeline.monitor.settings import MonitorSettings
+from pipeline.rules import ALARMS, HEALTH_CONDITIONS, Health
 from pipeline.wire import DecodeError, DecodeReason, TopicKind, decode, parse_topic
 
 GRID_NS: Final = (
@@ -51,7 +54,7 @@ LOG_STEP_NS: Final = 10_000_000_000  # engineering choice: arrivals this far bac
 DEAD_LETTER_BYTES_MAX: Final = 65_536  # twice the largest frame of the contract
 NEVER_NS: Final = 1 << 64
 
-_MAGIC: Final = b"MGSNAP01"
+_MAGIC: Final = b"MGSNAP02"
 _LENGTH = struct.Struct("<Q")
 
 
@@ -94,6 +97,7 @@ class Monitor:
         self._extractor = extractor
         self._exposures = Exposures()
         self._guns: dict[DeviceId, Gun] = {}
+        self._own = Board(DeviceId(PIPELINE_CLINIC, settings.pipeline), settings.config_version)
         self._batch: dict[DeviceId, tuple[int, Frame]] = {}  # empty between calls
         self._now_ns = 0  # the newest time of the log
         self._framed_ns = 0  # when the newest frame arrived
@@ -125,6 +129,15 @@ class Monitor:
         """Let time pass to `now_ns`: only when every message that came before it has been fed."""
         out: list[Record] = []
         self._pass_time(now_ns, out)
+        return out
+
+    def judge_health(self, health: Health, now_ns: int) -> list[Record]:
+        """What the pipeline says of itself, at least once a second; it is in no log of messages."""
+        out: list[Record] = []
+        self._own.unshelve(now_ns, now_ns, out)
+        for rule, decide in HEALTH_CONDITIONS.items():
+            condition = decide(health, self._own.held.get(rule, False))
+            self._own.judge_link(ALARMS[rule], condition, now_ns, out)
         return out
 
     def flush(self) -> list[Record]:
@@ -277,6 +290,9 @@ class Monitor:
     def _act(self, action: AlarmAction, received: Received, now_ns: int, out: list[Record]) -> None:
         gun = self._guns.get(action.id)
         try:
+            if action.id == self._own.device:
+                self._own.act(action, now_ns, now_ns, out)
+                return
             if gun is None:
                 raise ActionRefusedError(f"no gun {action.id} is known; there is nothing to act on")
             gun.action(action, now_ns, out)
@@ -335,6 +351,7 @@ class Monitor:
             "grid_ns": self._grid_ns,
             "counters": asdict(self.counters),
             "exposures": self._exposures.dump(),
+            "own": self._own.dump(),
             "guns": [[*device, gun.dump()] for device, gun in self._guns.items()],
         }
         body = json.dumps(state, separators=(",", ":")).encode()
@@ -362,6 +379,7 @@ class Monitor:
         self._grid_ns = state["grid_ns"]
         self.counters = Counters(**state["counters"])
         self._exposures.load(state["exposures"])
+        self._own.load(state["own"])
         self._guns = {}
         for clinic, device, values in state["guns"]:
             id_ = DeviceId(clinic, device)

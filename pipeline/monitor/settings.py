@@ -27,4 +27,5 @@ class MonitorSettings:
     config_version: str = "default"
     models: Mapping[str, ModelFacts] = field(default_factory=dict)
     reorder_window_s: float = 0.5
+    pipeline: str = "myoguard"  # the name its own alarms go by
     devices_max: int = 5_000  # 2.5 times the fleet that one process is built for; bounds memory

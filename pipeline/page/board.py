@@ -7,7 +7,7 @@ lock.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -31,7 +31,14 @@ def alarm_key(alarm: Alarm) -> AlarmKey:
 class LiveBoard:
     """Newest values by gun. Writing to it is cheap and never fails; the oldest gives way."""
 
-    def __init__(self, guns_max: int = GUNS_MAX, alarms_max: int = ALARMS_MAX) -> None:
+    def __init__(
+        self,
+        guns_max: int = GUNS_MAX,
+        alarms_max: int = ALARMS_MAX,
+        notice: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        """`notice` is asked what everybody who looks at a page is to be told of the pipeline."""
+        self.notice = notice
         self._guns_max = guns_max
         self._alarms_max = alarms_max
         self._guns: dict[DeviceId, LiveGun] = {}

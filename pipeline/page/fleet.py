@@ -15,6 +15,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from pipeline.model import (
+    PIPELINE_CLINIC,
     Alarm,
     AlarmState,
     DeviceId,
@@ -160,6 +161,7 @@ def compose(
         by_gun[alarm.id].append(alarm)
     views = {view.id: view for view in stored.guns}
     known = views.keys() | board.guns.keys() | board.statuses.keys() | by_gun.keys()
+    known = {id_ for id_ in known if id_.clinic != PIPELINE_CLINIC}
     sightings.keep_only(known)
     placed: list[tuple[_Place, Tile]] = []
     for id_ in known:

@@ -34,11 +34,12 @@ class Pulse:
 
     now_s: int
     error: str | None
+    notice: str | None  # what the pipeline has to say of itself
     alarms_by_clinic: dict[str, int]  # urgent ones, 0 included: every clinic there is
     calls: tuple[Call, ...]
 
 
-def take(fleet: Fleet) -> Pulse:
+def take(fleet: Fleet, notice: str | None = None) -> Pulse:
     """The pulse of a fleet as it was composed."""
     counted: Counter[str] = Counter()
     for tile in fleet.guns:
@@ -49,5 +50,9 @@ def take(fleet: Fleet) -> Pulse:
         for line in active
     ]
     return Pulse(
-        fleet.now_ms // 1_000, fleet.error, dict(sorted(counted.items())), tuple(calls[:CALLS_MAX])
+        fleet.now_ms // 1_000,
+        fleet.error,
+        notice,
+        dict(sorted(counted.items())),
+        tuple(calls[:CALLS_MAX]),
     )

@@ -122,7 +122,7 @@ class Watch:
 
     def pulse_message(self) -> str:
         """What the header shows now, for a page that opens."""
-        return _encode(pulse.take(self._compose()))
+        return _encode(pulse.take(self._compose(), self._board.notice()))
 
     async def alarms_message(self) -> str:
         """The alarms as they are now, for a page that opens."""
@@ -169,7 +169,7 @@ class Watch:
             self._sightings.forget()  # what comes while nobody looks is not seen coming
             return
         fleet = self._compose()
-        text = _encode(pulse.take(fleet))
+        text = _encode(pulse.take(fleet, self._board.notice()))
         if text != self._pulse_text:
             self._pulse_text = text
             _tell(headers, text)

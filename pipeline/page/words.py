@@ -41,6 +41,7 @@ RULE_TITLES: Mapping[str, str] = MappingProxyType(
         "STALLED": "Motor stalled",
         "UNCALIBRATED": "Not calibrated",
         "REJECTING_FRAMES": "Unreadable data",
+        "STORE_UNREACHABLE": "InfluxDB takes nothing",
     }
 )
 

@@ -1,9 +1,9 @@
 """The pure conditions of the alarms: one moment in, TRUE, FALSE or UNKNOWN out.
 
 A condition sees one Situation (a hop of features, the limits of the site, what is known of session,
-operator and gun) or one Link (what the messages themselves say), and answers with the value and the
-setpoint. `held` says that the alarm stands: deadbands hold it then, and only then. May import
-`sites` and `model`.
+operator and gun), one Link (what the messages themselves say) or the pipeline's Health, and answers
+with the value and the setpoint. `held` says that the alarm stands: deadbands hold it then, and only
+then. May import `sites` and `model`.
 
 No data is never normal: a value that is missing makes its condition UNKNOWN.
 """
@@ -33,6 +33,9 @@ REJECTED_FRAMES = 3  # engineering choice: one bad frame is radio weather, three
 REJECTED_WINDOW_S = 10.0  # engineering choice: 2.5 s to 10 s of frames at 1 to 4 a second
 HOT_C = 48.0  # ISO 13732-1:2006: burn threshold of any material touched for 10 min
 COOL_C = 46.0  # engineering choice: 2 °C of deadband, the housing's drift in a pause
+STORE_FAILING_S = 30.0  # engineering choice: a restart of InfluxDB takes some seconds
+SPOOL_SHARE = 0.5  # engineering choice: as long again is left to set it right
+SPOOL_SHARE_OFF = 0.4  # engineering choice: a deadband of a fifth
 BATTERY_DEADBAND = 1.03  # engineering choice: a pack recovers about 3 % when the load is taken off
 
 
@@ -81,6 +84,13 @@ class Link(NamedTuple):
     session_open: bool
     silent_s: float  # since the last frame of a gun whose motor ran
     frames_rejected: int  # within REJECTED_WINDOW_S
+
+
+class Health(NamedTuple):
+    """What the pipeline knows of itself; nobody's gun has it."""
+
+    store_failing_s: float = 0.0  # since InfluxDB last took something although something waited
+    spool_share: float = 0.0  # of what may wait for it at most
 
 
 def overdwell_advisory(s: Situation, _held: bool) -> Condition:
@@ -218,8 +228,18 @@ def rejecting_frames(link: Link) -> Condition:
     return _reached(float(link.frames_rejected), float(REJECTED_FRAMES))
 
 
+def store_unreachable(health: Health, held: bool) -> Condition:
+    filling = health.spool_share >= (SPOOL_SHARE_OFF if held else SPOOL_SHARE)
+    failing = health.store_failing_s > 0.0
+    priority = Priority.HIGH if filling else None
+    return Condition(
+        _VERDICT[filling or failing], health.store_failing_s, STORE_FAILING_S, priority
+    )
+
+
 HopCondition: TypeAlias = Callable[[Situation, bool], Condition]
 LinkCondition: TypeAlias = Callable[[Link], Condition]
+HealthCondition: TypeAlias = Callable[[Health, bool], Condition]
 
 HOP_CONDITIONS: Mapping[str, HopCondition] = MappingProxyType(
     {
@@ -252,4 +272,8 @@ LINK_CONDITIONS: Mapping[str, LinkCondition] = MappingProxyType(
         "NO_FRAMES": no_frames,
         "REJECTING_FRAMES": rejecting_frames,
     }
+)
+
+HEALTH_CONDITIONS: Mapping[str, HealthCondition] = MappingProxyType(
+    {"STORE_UNREACHABLE": store_unreachable}
 )

@@ -16,6 +16,7 @@ from typing import TypeAlias
 from pipeline.model import Priority, Quality
 from pipeline.rules.conditions import (
     HOP_CONDITIONS,
+    STORE_FAILING_S,
     UNKNOWN,
     Condition,
     HopCondition,
@@ -41,6 +42,7 @@ class Signal(StrEnum):
     HOUSEKEEPING = "housekeeping"  # calibration, battery, temperature
     SESSION = "session"  # what has been summed up over session, site or operator's day
     LINK = "link"  # the messages themselves
+    PIPELINE = "pipeline"  # this program, whatever guns do
 
     @property
     def needs_good_samples(self) -> bool:
@@ -372,6 +374,22 @@ _ROWS = (
         condition="3 bad frames of this gun within 10 s; off when there are fewer",
         advice="Part of what the gun sends cannot be read: check its firmware and its network.",
         source="detection.md, technical alarms; 3 in 10 s: engineering choice",
+    ),
+    AlarmRow(
+        "STORE_UNREACHABLE",
+        _TECHNICAL,
+        Signal.PIPELINE,
+        _MEDIUM,
+        on_delay_s=STORE_FAILING_S,
+        off_delay_s=5.0,
+        unit="s",
+        condition="InfluxDB has taken nothing for 30 s although something waits; high while what"
+        " waits is over half of what may wait; off under 40 % of it",
+        advice="Nothing is lost yet, and guns are watched as ever: put InfluxDB, its network or our"
+        " access to it right before the spool is full; the page says what it answers.",
+        source="detection.md, technical alarms; 30 s, half, 40 %: engineering choices",
+        latched=True,
+        priority_highest=_HIGH,
     ),
 )
 

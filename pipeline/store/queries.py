@@ -100,6 +100,10 @@ EXPOSURE_CONDITIONS = {
 DEAD_LETTERS = f"""
 SELECT {", ".join(rows.DEAD_LETTER.columns)} FROM dead_letter
 ORDER BY position DESC LIMIT :limit"""
+# Of the tables that have a row for every line spooled: a minute may come in two parts.
+SPOOLED_ROWS = """
+SELECT (SELECT count(*) FROM features), (SELECT count(*) FROM alarm_transition),
+  (SELECT count(*) FROM session WHERE ended_at_ns IS NOT NULL)"""
 SIZES = """
 SELECT (SELECT count(*) FROM gun),
   (SELECT coalesce(max(position) - min(position) + 1, 0) FROM dead_letter)"""

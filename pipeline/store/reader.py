@@ -247,6 +247,15 @@ class StoreReader:
         counted = dict(self._query("SELECT name, value FROM counter", {}))
         return self._read(lambda database: spool.counts(database, counted))
 
+    def row_counts(self) -> Mapping[SpoolKind, int]:
+        """The rows of the tables that have one for every line spooled; looks at all of them."""
+        ((seconds, alarms, sessions),) = self._query(queries.SPOOLED_ROWS, {})
+        return {
+            SpoolKind.SECOND: seconds,
+            SpoolKind.ALARM: alarms,
+            SpoolKind.SESSION: sessions,
+        }
+
     def _find(
         self,
         statement: str,

@@ -128,6 +128,7 @@ export default {
       <p v-if="silentS" class="notice" role="alert">Nothing new has come for {{ silentS }} s. What is
         shown here is old: check that myoguard is running.</p>
       <p v-if="message.error" class="notice" role="alert">The store cannot be read: {{ message.error }}.</p>
+      <p v-if="message.notice" class="notice" role="status">{{ message.notice }}.</p>
       <p v-if="fault" class="notice" role="alert">{{ fault }}</p>
     </div>
     <p class="spoken" aria-live="assertive">{{ spoken }}</p>`,
