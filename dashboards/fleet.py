@@ -102,8 +102,8 @@ def _numbers() -> tuple[panels.Panel, ...]:
         ),
         panels.number(
             "Offline",
-            'SELECT count("n") FROM (SELECT last("online") AS "n" FROM "devices"'
-            f' WHERE {OF_GUN} {GUNS}) WHERE "n" = 0',
+            'SELECT count("n") - sum("n") FROM (SELECT last("online") AS "n" FROM "devices"'
+            f" WHERE {OF_GUN} {GUNS})",
             panels.NONE,
             limits.any_at_all(),
         ),

@@ -217,22 +217,20 @@ def states(
     return panel
 
 
-def shares(
-    title: str, query: str, unit: str, *, span: int = WIDTH, height: int = 8
-) -> bargauge.Panel:
-    """A bar for each column of the one row that the query gives."""
+def shares(title: str, query: str, alias: str, unit: str) -> bargauge.Panel:
+    """A bar for each series."""
     return (
         bargauge.Panel()
         .title(title)
         .unit(unit)
-        .height(height)
-        .span(span)
+        .height(8)
+        .span(WIDTH)
         .orientation(looks.VizOrientation.HORIZONTAL)
         .display_mode(looks.BarGaugeDisplayMode.BASIC)
-        .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).fields("/^(?!Time$).*/"))
+        .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
         .min(0)
         .no_value("–")
-        .with_target(InfluxQuery(query, table=True))
+        .with_target(InfluxQuery(query, alias=alias))
     )
 
 

@@ -179,6 +179,8 @@ def _alarms() -> panels.Panel:
 def _by_site() -> panels.Panel:
     return panels.shares(
         "Contact by site",
-        f'SELECT /^contact_s_on_/ FROM "sessions" WHERE {OF_SESSION}',
+        'SELECT sum("contact_hops") / 4 FROM "features"'
+        f' WHERE {OF_SESSION} AND {IN_TIME} GROUP BY "site"',
+        "$tag_site",
         panels.SECONDS,
     )

@@ -24,21 +24,27 @@ SEED = 1
 
 
 def clinic_log(
-    guns: int, seconds: float, faults: NetworkFaults = NO_FAULTS, seed: int = SEED
+    guns: int,
+    seconds: float,
+    faults: NetworkFaults = NO_FAULTS,
+    seed: int = SEED,
+    start_ns: int = START_NS,
 ) -> list[Received]:
     """`seconds` of the demo clinic; the first gun shows every main alarm within 90 s."""
     fleet = demo_fleet(guns, seed)
-    logs = [_gun_log(gun, seconds, faults, seed + at) for at, gun in enumerate(fleet)]
+    logs = [_gun_log(gun, seconds, faults, seed + at, start_ns) for at, gun in enumerate(fleet)]
     return list(heapq.merge(*logs, key=lambda each: each.received_at_ns))
 
 
-def _gun_log(gun: FleetGun, seconds: float, faults: NetworkFaults, seed: int) -> Iterator[Received]:
-    feed = Feed(gun, faults, seed, START_NS)
-    yield Received(START_NS, *feed.birth())
+def _gun_log(
+    gun: FleetGun, seconds: float, faults: NetworkFaults, seed: int, start_ns: int
+) -> Iterator[Received]:
+    feed = Feed(gun, faults, seed, start_ns)
+    yield Received(start_ns, *feed.birth())
     chunks = iter(feed.chunk, None)
     messages = (message for chunk in chunks for message in chunk)
     for message in takewhile(lambda each: each.due_s <= seconds, messages):
-        arrived_ns = START_NS + round(message.due_s * 1e9)
+        arrived_ns = start_ns + round(message.due_s * 1e9)
         for packet in message.packets:
             yield Received(arrived_ns, *packet)
 
