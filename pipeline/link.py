@@ -62,7 +62,9 @@ async def _at_once() -> None:
 class Link(Generic[ConnectionT]):
     """Keeps one connection alive: connect, prepare, serve until it is lost, wait, again.
 
-    Entering it fails with BrokerError if the first connection does; later losses are only status.
+    Entering it fails with BrokerError if the first connection does, unless it is `patient`: then
+    it is entered at once, and a broker that is not there yet is what one that is lost is later,
+    only status. Nothing has to be started again for it.
     `prepare` makes a connection usable; `serve` runs beside it; `before_retry` may hold it back;
     `on_end` hears of the end of supervision, with an exception if it was a fault of ours.
     """
@@ -75,6 +77,7 @@ class Link(Generic[ConnectionT]):
         serve: Callable[[ConnectionT], Awaitable[None]] = _nothing,
         before_retry: Callable[[], Awaitable[None]] = _at_once,
         on_end: Callable[[BaseException | None], None] = lambda _failure: None,
+        patient: bool = False,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._connect = connect
@@ -82,6 +85,7 @@ class Link(Generic[ConnectionT]):
         self._serve = serve
         self._before_retry = before_retry
         self._on_end = on_end
+        self._patient = patient
         self._clock_ns = clock_ns
         self._task: asyncio.Task[None] | None = None
         self.status = LinkStatus(connected=False, since_ns=clock_ns())
@@ -92,6 +96,8 @@ class Link(Generic[ConnectionT]):
         self._task.add_done_callback(
             lambda task: self._on_end(None if task.cancelled() else task.exception())
         )
+        if self._patient:
+            return self
         try:
             await asyncio.wait({self._task, first}, return_when=asyncio.FIRST_COMPLETED)
         except BaseException:  # cancelled while connecting
@@ -118,7 +124,7 @@ class Link(Generic[ConnectionT]):
                 await self._live(first)
             except BrokerError as error:
                 self._set_status(connected=False, error=str(error))
-                if not first.done():
+                if not (self._patient or first.done()):
                     raise
             if time.monotonic() - began_s > RETRY_S_MAX:
                 delay_s = RETRY_S_MIN  # it had been well: not one more in a row of failures

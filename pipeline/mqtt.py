@@ -65,7 +65,7 @@ class Endpoint:
     protocol: MqttProtocol = MqttProtocol.V311
     username: str | None = None
     password: str | None = field(default=None, repr=False)
-    tls: ssl.SSLContext | None = None
+    tls: Credentials | None = None  # read anew for each connection: certificates expire
     persistent: bool = True  # the broker keeps the session, and queues for it, while we are away
 
     def __str__(self) -> str:
@@ -100,9 +100,15 @@ def parse_endpoint(
         protocol=protocol,
         username=unquote(parts.username) if parts.username else credentials.username,
         password=unquote(parts.password) if parts.password else credentials.password,
-        tls=tls_context(credentials) if parts.scheme == "mqtts" else None,
+        tls=_readable(credentials) if parts.scheme == "mqtts" else None,
         persistent=persistent,
     )
+
+
+def _readable(credentials: Credentials) -> Credentials:
+    """What a wrong path is told of at once."""
+    tls_context(credentials)
+    return credentials
 
 
 def tls_context(credentials: Credentials) -> ssl.SSLContext:
@@ -154,7 +160,7 @@ class Connection:
             username=endpoint.username,
             password=endpoint.password,
             identifier=endpoint.client_id,
-            tls_context=endpoint.tls,
+            tls_context=tls_context(endpoint.tls) if endpoint.tls is not None else None,
             keepalive=KEEPALIVE_S,
             **_session_options(endpoint),
         )

@@ -67,7 +67,8 @@ class _Letter(NamedTuple):
 class Publisher:
     """`async with Publisher(url, client_id=…) as publisher: publisher.offer(messages)`.
 
-    Entering it fails with BrokerError if the broker cannot be reached; an outage later does not.
+    Entering it fails with BrokerError if the broker cannot be reached, unless it is `patient`; an
+    outage later does not.
     Leaving it waits some seconds for the outbox to empty, if there is a connection.
     """
 
@@ -79,6 +80,8 @@ class Publisher:
         credentials: Credentials = ANONYMOUS,
         protocol: MqttProtocol = MqttProtocol.V311,
         commands: bool = False,
+        patient: bool = False,
+        observe: Callable[[float], None] = lambda _waited_s: None,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         endpoint = parse_endpoint(
@@ -96,12 +99,15 @@ class Publisher:
         self._letters: deque[_Letter] = deque()
         self._live: dict[str, Live] = {}  # by clinic
         self._live_due_s: dict[str, float] = {}
+        self._offered_s: dict[str, float] = {}  # since when an alarm that is unsent waits
+        self._observe = observe
         self._work = asyncio.Event()
         self._idle = asyncio.Event()
         self._link = Link(
             lambda: Connection(endpoint),
             serve=self._serve,
             on_end=lambda _failure: self._idle.set(),
+            patient=patient,
             clock_ns=clock_ns,
         )
 
@@ -159,11 +165,14 @@ class Publisher:
         topic, payload = encode(alarm)
         self.counters.alarms_superseded += topic in self._alarms
         self._alarms[topic] = payload
+        self._offered_s[topic] = time.monotonic()
         self._standing.pop(topic, None)  # so that the order stays that of the last change
         if alarm.state is not AlarmState.CLEARED:
             self._standing[topic] = payload
         if len(self._alarms) > STANDING_MAX:
-            self._alarms.pop(next(iter(self._alarms)))
+            forgotten = next(iter(self._alarms))
+            del self._alarms[forgotten]
+            self._offered_s.pop(forgotten, None)
             self.counters.alarms_forgotten += 1
         if len(self._standing) > STANDING_MAX:
             self._standing.pop(next(iter(self._standing)))
@@ -209,6 +218,9 @@ class Publisher:
             self.counters.sent += 1
             if self._alarms.get(topic) is payload:  # else a newer one came in the meantime
                 del self._alarms[topic]
+                since_s = self._offered_s.pop(topic, None)
+                if since_s is not None:
+                    self._observe(time.monotonic() - since_s)
 
     async def _send_letters(self, connection: Connection) -> None:
         wave = list(islice(self._letters, WAVE_MESSAGES))

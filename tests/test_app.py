@@ -32,7 +32,7 @@ from pipeline.app import Pipeline, make_monitor
 from pipeline.capture import CaptureFolder, name_captures, read_recording
 from pipeline.cli.gun_models import known_guns
 from pipeline.cli.replaying import alarm_line
-from pipeline.config import BrokerSection, PageSection, Settings, StoreSection, load
+from pipeline.config import BrokerSection, MetricsSection, PageSection, Settings, StoreSection, load
 from pipeline.model import Alarm, AlarmState, Counters, Received
 from pipeline.rules import ALARMS, Signal
 from pipeline.store import AlarmFilter, Store, StoreReader
@@ -84,6 +84,7 @@ def settings_for(
         "broker": section,
         "store": StoreSection(directory=directory / "store"),
         "page": PageSection(enabled=page, port=0),
+        "metrics": MetricsSection(port=0),
     }
     return load(None).model_copy(update=sections)
 
@@ -123,18 +124,24 @@ class Running:
         self._thread.join(STOP_S_MAX)
         assert not self._thread.is_alive(), "the pipeline does not stop"
 
-    def start(self) -> None:
+    @property
+    def is_ready(self) -> bool:
+        return self._ready.is_set()
+
+    def start(self, await_ready: bool) -> None:
         self._thread.start()
+        if not await_ready:
+            return
         assert self._ready.wait(READY_S_MAX), "the pipeline does not become ready"
         if self.failure is not None:
             raise self.failure
 
 
 @contextmanager
-def running(settings: Settings) -> Iterator[Running]:
+def running(settings: Settings, *, await_ready: bool = True) -> Iterator[Running]:
     """A pipeline from ready to stopped, in order."""
     pipeline = Running(settings)
-    pipeline.start()
+    pipeline.start(await_ready)
     try:
         yield pipeline
     finally:
@@ -267,7 +274,9 @@ def test_every_frame_of_a_bad_network_is_in_the_books(
         assert len(reader.guns()) == report.guns
 
 
-def test_a_small_window_does_not_slow_it_down(tmp_path: Path, log: list[Received]) -> None:
+def test_a_small_window_does_not_slow_it_down_and_is_told(
+    tmp_path: Path, log: list[Received], capfd: pytest.CaptureFixture[str]
+) -> None:
     """Mosquitto lets out 20 messages unless told otherwise; one commit a second would be 20/s."""
     frames = [row for row in log if row.topic.endswith("/telemetry")][:800]
     with servers.mosquitto(tmp_path / "broker", window=20) as broker:
@@ -277,6 +286,9 @@ def test_a_small_window_does_not_slow_it_down(tmp_path: Path, log: list[Received
             servers.until(
                 lambda: pipeline.counters.frames >= len(frames), "all frames", deadline_s=20.0
             )
+    said = "".join(capfd.readouterr())
+    assert "hands out too few messages" in said
+    assert "window=20" in said
 
 
 # Killed.
@@ -343,6 +355,7 @@ def write_config(path: Path, settings: Settings) -> Path:
         f'[broker]\nurl = "{settings.broker.url}"\nclient_id = "{settings.broker.client_id}"\n'
         f"redelivery_s = {settings.broker.redelivery_s}\n{nats_url}"
         f'[store]\ndirectory = "{settings.store.directory}"\n[page]\nenabled = false\n'
+        "[metrics]\nport = 0\n"
     )
     return path
 

@@ -148,7 +148,6 @@ def test_every_error_that_is_a_sentence_exists() -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        ("run",),
         ("record", "--broker", "{nobody}", "--out", "{dir}/x.parquet"),
         ("simulate", "--broker", "{nobody}", "--guns", "1", "--seconds", "1"),
     ],

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeAlias
 
 from pipeline.app.guns import KnownGuns
+from pipeline.app.keeper import Keeper
+from pipeline.app.latency import Latency
 from pipeline.capture import BlackBox
 from pipeline.config import Settings
 from pipeline.influx import Drain
@@ -61,7 +63,10 @@ class Desk:
     guns: KnownGuns
     listeners: list[Listener] = field(default_factory=list)
     taps: list[Tap] = field(default_factory=list)
+    latency: Latency = field(default_factory=Latency)
+    keeper: Keeper | None = None  # from when messages are read on
     page_url: str | None = None
+    metrics_url: str | None = None
     black_box: BlackBox | None = None
     health: Health = HEALTHY  # as the edges that know it say
     drain: Drain | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
 
 import structlog
@@ -32,7 +32,8 @@ _log = structlog.get_logger("myoguard")
 class Flow:
     """Runs once, until it is stopped or the source ends."""
 
-    def __init__(self, desk: Desk, keeper: Keeper) -> None:
+    def __init__(self, desk: Desk, keeper: Keeper, on_connected: Callable[[], None]) -> None:
+        """`on_connected` is called once, when there is a broker for the first time."""
         self._desk = desk
         self._settings = desk.settings
         self._monitor = desk.monitor
@@ -44,7 +45,9 @@ class Flow:
         self._live, self._tick, self._news = Timer(LIVE_S), Timer(TICK_S), Timer(NEWS_S)
         self._health = Timer(HEALTH_S)
         self._news.is_due(time.monotonic())
-        self._connected = True
+        self._latency = desk.latency
+        self._on_connected: Callable[[], None] | None = on_connected
+        self._broker_error: str | None = None  # of which has been told
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`, or until the source ends."""
@@ -72,7 +75,9 @@ class Flow:
 
     def _feed(self, batch: Batch) -> None:
         """On the event loop: in a thread it was no faster, 9,600 frames in 0.9 s either way."""
+        began_s = time.monotonic()
         records = self._monitor.feed(batch.messages)
+        self._latency.took(batch.messages, time.monotonic() - began_s)
         self._keeper.took(batch)
         self._take(batch.messages, records)
 
@@ -122,12 +127,15 @@ class Flow:
 
     def _tell_of_broker(self) -> None:
         status = self._source.status
-        if status.connected is not self._connected:
-            self._connected = status.connected
-            if status.connected:
-                _log.info("found the broker again", reconnects=status.reconnects)
-            else:
-                _log.warning("lost the broker", reason=status.last_error)
+        if status.connected and self._on_connected is not None:
+            self._on_connected()
+            self._on_connected = None
+        elif status.connected and self._broker_error is not None:
+            _log.info("found the broker again", reconnects=status.reconnects)
+        error = None if status.connected else status.last_error
+        if error is not None and error != self._broker_error:
+            _log.warning("no broker; it is tried again", reason=error)
+        self._broker_error = error
 
 
 async def _next(batches: AsyncIterator[Batch]) -> Batch | None:

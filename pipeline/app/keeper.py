@@ -10,6 +10,7 @@ from typing import Final
 
 import structlog
 
+from pipeline.app.latency import Latency
 from pipeline.app.timer import Timer
 from pipeline.model import Record
 from pipeline.monitor import Monitor
@@ -22,6 +23,7 @@ CHECKPOINT_S: Final = 1.0  # design.md, "Checkpoint"
 # then silence mean a checkpoint now.
 STALLED_MESSAGES: Final = 16
 STALLED_S: Final = 0.1
+STALLS_TOLD: Final = 5  # a full window stops at the same number again and again; traffic does not
 RETIRE_S: Final = 60.0
 RETIRE_BUSY_S: Final = 1.0  # while rows are being retired: this outruns a large fleet (retention)
 
@@ -32,8 +34,14 @@ class Keeper:
     """Everything that must survive: checkpoints, what they allow to be forgotten, retention."""
 
     def __init__(
-        self, store: Store, source: Source, monitor: Monitor, retention: Retention
+        self,
+        store: Store,
+        source: Source,
+        monitor: Monitor,
+        retention: Retention,
+        latency: Latency,
     ) -> None:
+        self._latency = latency
         self._store = store
         self._source = source
         self._monitor = monitor
@@ -41,10 +49,17 @@ class Keeper:
         self._records: list[Record] = []  # bounded by the broker's window, as nothing is committed
         self._position: Position | None = None  # of the last batch taken
         self._uncommitted = 0
+        self._stalled_at, self._stalls = 0, 0
         self._due = Timer(CHECKPOINT_S)
         self._retire_due = Timer(RETIRE_S)
         self._working: asyncio.Task[None] | None = None
-        self._failing = False
+        self._failing_since_s: float | None = None
+
+    @property
+    def failing_s(self) -> float:
+        """For how long nothing could be stored; 0 while it can."""
+        since_s = self._failing_since_s
+        return 0.0 if since_s is None else time.monotonic() - since_s
 
     def took(self, batch: Batch) -> None:
         self._position = batch.position
@@ -61,8 +76,22 @@ class Keeper:
             self._working.result()
             self._working = None
         stalled = self._uncommitted >= STALLED_MESSAGES and quiet_s >= STALLED_S
-        if self._due.is_due(now_s) or (stalled and not self._failing):
+        if self._due.is_due(now_s) or (stalled and self._failing_since_s is None):
+            if stalled:
+                self._watch_window()
             self._working = asyncio.create_task(self._work(now_s), name="checkpoint")
+
+    def _watch_window(self) -> None:
+        """Say it once when the broker's window holds less than a checkpoint's messages."""
+        self._stalls = self._stalls + 1 if self._uncommitted == self._stalled_at else 1
+        self._stalled_at = self._uncommitted
+        if self._stalls == STALLS_TOLD:
+            _log.warning(
+                "the broker hands out too few messages at a time, which costs latency: raise its"
+                " window to twice the messages of a second (Mosquitto: max_inflight_messages,"
+                " nats-server: mqtt.max_ack_pending)",
+                window=self._uncommitted,
+            )
 
     async def finish(self) -> None:
         """The last checkpoint. Raises StoreWriteError."""
@@ -75,24 +104,26 @@ class Keeper:
             await self._checkpoint()
             await self._retire(now_s)
         except StoreWriteError as error:
-            if not self._failing:
+            if self._failing_since_s is None:
                 _log.error("nothing is stored, and the broker keeps it all", reason=str(error))
-            self._failing = True
+                self._failing_since_s = time.monotonic()
         else:
-            if self._failing:
+            if self._failing_since_s is not None:
                 _log.info("stored again")
-            self._failing = False
+            self._failing_since_s = None
 
     async def _checkpoint(self) -> None:
         """Store what has gathered; let the broker forget it. StoreWriteError: nothing happened."""
         records, self._records = self._records, []
         position, uncommitted = self._position, self._uncommitted
         snapshot, counters = self._monitor.snapshot(), deepcopy(self._monitor.counters)
+        began_s = time.monotonic()
         try:
             await asyncio.to_thread(self._store.checkpoint, records, snapshot, counters)
         except StoreWriteError:
             self._records[:0] = records
             raise
+        self._latency.observe("checkpoint", time.monotonic() - began_s)
         self._uncommitted -= uncommitted
         if position is not None:
             await self._source.commit(position)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from pipeline.config import Settings
@@ -33,6 +34,7 @@ def make_source(settings: Settings) -> MqttSource | NatsSource:
             credentials=credentials(settings),
             protocol=MqttProtocol(broker.protocol),
             log_bytes_max=broker.log_bytes_max,
+            patient=True,
         )
     return MqttSource(
         broker.url,
@@ -40,11 +42,12 @@ def make_source(settings: Settings) -> MqttSource | NatsSource:
         credentials=credentials(settings),
         protocol=MqttProtocol(broker.protocol),
         redelivery_s=broker.redelivery_s,
+        patient=True,
     )
 
 
-def make_publisher(settings: Settings) -> Publisher:
-    """Where alarms and live values go."""
+def make_publisher(settings: Settings, observe: Callable[[float], None]) -> Publisher:
+    """Where alarms and live values go; `observe` hears how long each alarm took."""
     broker = settings.broker
     return Publisher(
         broker.url,
@@ -52,4 +55,6 @@ def make_publisher(settings: Settings) -> Publisher:
         credentials=credentials(settings),
         protocol=MqttProtocol(broker.protocol),
         commands=settings.publish.commands,
+        patient=True,
+        observe=observe,
     )

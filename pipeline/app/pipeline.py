@@ -6,15 +6,17 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from typing import Final
 
 import structlog
 
-from pipeline.app import capturing, draining, serving
+from pipeline.app import capturing, draining, metrics, serving
 from pipeline.app.desk import Desk, Edge, Listener
 from pipeline.app.flow import Flow, news
 from pipeline.app.guns import KnownGuns, make_monitor
 from pipeline.app.keeper import Keeper
+from pipeline.app.latency import Latency
 from pipeline.app.links import broker_address, make_publisher, make_source
 from pipeline.config import Settings
 from pipeline.features import warm_up
@@ -56,14 +58,18 @@ class Pipeline:
     async def run(self, stop: asyncio.Event) -> None:
         """Watch until `stop` is set; then store and acknowledge what is in hand.
 
-        Raises BrokerError, StoreError or PageError, one sentence for the user, when it cannot
-        begin. Later, an outage of the broker or of the store is waited out.
+        Raises StoreError or PageError, or BrokerError for an address that is none: one sentence for
+        the user. A broker that is not there, at the start or later, is waited for, and so is a
+        store that accepts nothing.
         """
         await asyncio.to_thread(warm_up)
         async with AsyncExitStack() as opened:
             store = opened.enter_context(_open_store(self._settings))
             restored = self._restore(store)
-            publisher = await opened.enter_async_context(make_publisher(self._settings))
+            latency = Latency()
+            publisher = await opened.enter_async_context(
+                make_publisher(self._settings, partial(latency.observe, "publish"))
+            )
             publisher.offer(self._said_before())
             desk = Desk(
                 self._settings,
@@ -73,6 +79,7 @@ class Pipeline:
                 publisher,
                 self._guns,
                 list(self._listeners),
+                latency=latency,
             )
             for edge in _edges(self._settings):
                 await opened.enter_async_context(edge(desk))
@@ -83,11 +90,22 @@ class Pipeline:
             await self._watch(desk, stop)
 
     async def _watch(self, desk: Desk, stop: asyncio.Event) -> None:
-        keeper = Keeper(desk.store, desk.source, desk.monitor, _retention(self._settings))
-        _log.info("watching", broker=broker_address(self._settings), page=desk.page_url)
-        self._ready(desk.page_url)
+        keeper = Keeper(
+            desk.store, desk.source, desk.monitor, _retention(self._settings), desk.latency
+        )
+        desk.keeper = keeper
+
+        def say_watching() -> None:
+            _log.info(
+                "watching",
+                broker=broker_address(self._settings),
+                page=desk.page_url,
+                metrics=desk.metrics_url,
+            )
+            self._ready(desk.page_url)
+
         try:
-            await Flow(desk, keeper).run(stop)
+            await Flow(desk, keeper, say_watching).run(stop)
         finally:
             await keeper.finish()
             _log.info("stopped", **news(self.counters))
@@ -123,6 +141,8 @@ def _edges(settings: Settings) -> list[Edge]:
         edges.append(capturing.black_box)
     if settings.influx.url is not None:
         edges.append(draining.influx)
+    if settings.metrics.enabled:
+        edges.append(metrics.metrics)
     if settings.page.enabled:
         edges.append(serving.page)
     return edges

@@ -271,6 +271,19 @@ class PageSection(Section):
     )
 
 
+class MetricsSection(Section):
+    """Figures for Prometheus (`/metrics`) and for who restarts things (`/health`, `/ready`).
+
+    They name no gun and no person. If the port cannot be had, the guns are watched all the same.
+    """
+
+    enabled: bool = Field(True, description="Whether they are served.")
+    host: Annotated[str, AfterValidator(_host)] = Field(
+        "127.0.0.1", description="The address they are served at, to whoever asks."
+    )
+    port: int = Field(9464, ge=0, le=65_535, description="Their TCP port; 0 takes a free one.")
+
+
 class PublishSection(Section):
     """What is sent back to the broker."""
 
@@ -437,6 +450,7 @@ class Settings(BaseSettings):
     calibration: CalibrationSection = CalibrationSection()
     profiles: ProfileSection = ProfileSection()
     page: PageSection = PageSection()
+    metrics: MetricsSection = MetricsSection()
     publish: PublishSection = PublishSection()
     influx: InfluxSection = InfluxSection()
     capture: CaptureSection = CaptureSection()

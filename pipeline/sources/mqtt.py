@@ -56,9 +56,10 @@ class MqttSource:
         filters: Sequence[str] = PIPELINE_FILTERS,
         persistent: bool = True,
         redelivery_s: float = 0.0,
+        patient: bool = False,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        """Not `persistent`: the broker keeps nothing for us while we are away.
+        """Not `persistent`: the broker keeps nothing for us while we are away. `patient`: see Link.
 
         A broker that sends again only what it has waited for, as NATS does, is given `redelivery_s`
         before a new connection, so that what was on its way comes before what is new.
@@ -83,6 +84,7 @@ class MqttSource:
             prepare=self._subscribe_if_new,
             before_retry=self._before_retry,
             on_end=self._intake.end,
+            patient=patient,
             clock_ns=clock_ns,
         )
 
@@ -90,6 +92,11 @@ class MqttSource:
     def status(self) -> LinkStatus:
         """Whether it is connected, since when, how often it was lost, and why last."""
         return self._link.status
+
+    @property
+    def lost_messages(self) -> int:
+        """What came at QoS 0 and found no room."""
+        return self.qos0_dropped
 
     @property
     def uncommitted(self) -> int:

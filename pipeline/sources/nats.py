@@ -89,9 +89,13 @@ class NatsSource:
         protocol: MqttProtocol = MqttProtocol.V311,
         log_bytes_max: int = LOG_BYTES_MAX,
         window_messages: int = WINDOW_MESSAGES,
+        patient: bool = False,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        """`mqtt_url` is the same server's MQTT listener. Raises BrokerError for a bad address."""
+        """`mqtt_url` is the same server's MQTT listener; `patient`: see Link.
+
+        Raises BrokerError for an address that is none.
+        """
         self.lost_messages = 0  # gone from the log before they were read
         self._name = telemetry_log.reader_name(client_id)
         endpoint = parse_nats_endpoint(url, client_id=client_id, credentials=credentials)
@@ -125,6 +129,7 @@ class NatsSource:
             prepare=self._prepare,
             serve=self._serve,
             on_end=self._intake.end,
+            patient=patient,
             clock_ns=clock_ns,
         )
 

@@ -1,0 +1,169 @@
+"""How the pipeline itself stands, told over HTTP: while there is no broker, no store, no turn."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import httpx
+import pytest
+import servers
+from clinic_log import SEED, clinic_log
+from test_app import command, running, settings_for, stored_counters, write_config
+
+from pipeline.app.desk import Desk
+from pipeline.app.latency import Latency
+from pipeline.app.metrics import metrics
+from pipeline.config import MetricsSection, Settings, load
+from pipeline.model import Received
+
+STOP_S_MAX = 5.0  # issue "Nothing lost": SIGTERM finishes the batch and checkpoints within it
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[servers.Server]:
+    with servers.mosquitto(tmp_path / "broker", window=13_000) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def log() -> list[Received]:
+    print(f"seed {SEED}")
+    return clinic_log(2, 5.0)
+
+
+def with_port(settings: Settings) -> tuple[Settings, str]:
+    port = servers.free_port()
+    told = settings.model_copy(update={"metrics": MetricsSection(port=port)})
+    return told, f"http://127.0.0.1:{port}"
+
+
+def ready(url: str) -> tuple[int, list[str]]:
+    try:
+        answer = httpx.get(f"{url}/ready", timeout=servers.DEADLINE_S)
+    except httpx.ConnectError:
+        return 0, []
+    return answer.status_code, answer.json().get("because", [])
+
+
+def figures(url: str) -> dict[str, float]:
+    text = httpx.get(f"{url}/metrics", timeout=servers.DEADLINE_S).text
+    lines = [line.rpartition(" ") for line in text.splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, _, value in lines}
+
+
+def publish(broker: servers.Server, log: list[Received]) -> None:
+    servers.publish(broker.port, [(row.topic, row.payload) for row in log])
+
+
+def test_figures_add_up_and_name_nobody(
+    broker: servers.Server, log: list[Received], tmp_path: Path
+) -> None:
+    settings, url = with_port(settings_for(tmp_path, broker))
+    with running(settings) as pipeline:
+        publish(broker, [*log, replace_payload(log[-1])])
+        servers.until(lambda: pipeline.counters.messages > len(log), "all messages are fed")
+        servers.until(lambda: figures(url)["myoguard_uncommitted"] == 0, "all is stored")
+        told = figures(url)
+        text = httpx.get(f"{url}/metrics").text
+        assert httpx.get(f"{url}/health").json() == {"status": "ok"}
+        assert ready(url) == (200, [])
+        assert httpx.get(f"{url}/nothing").status_code == 404
+        assert httpx.post(f"{url}/ready").status_code == 405
+    counters = pipeline.counters
+    assert told["myoguard_messages_total"] > len(log)  # and our own on "rejected"
+    assert told['myoguard_frames_total{fate="processed"}'] == counters.frames_processed > 0
+    assert told['myoguard_frames_total{fate="rejected"}'] == counters.frames_rejected == 1
+    assert told['myoguard_connected{way="source"}'] == told['myoguard_connected{way="publisher"}']
+    for hop in ("sample", "broker", "decode", "decision", "publish", "checkpoint"):
+        assert told[f'myoguard_latency_seconds_count{{hop="{hop}"}}'] > 0, hop
+    assert told["process_resident_memory_bytes"] > 0
+    for row in log:
+        assert row.topic.split("/")[3] not in text
+
+
+def replace_payload(row: Received) -> Received:
+    return row._replace(topic=row.topic.rpartition("/")[0] + "/telemetry", payload=b"rubbish")
+
+
+def test_a_broker_that_comes_late_is_waited_for(
+    broker: servers.Server, log: list[Received], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with servers.Proxy(broker.port) as proxy:
+        proxy.refuse = True
+        settings, url = with_port(settings_for(tmp_path, broker, through=proxy))
+        with running(settings, await_ready=False) as pipeline:
+            servers.until(lambda: ready(url) == (503, ["no broker"]), "it says so", 60.0)
+            assert httpx.get(f"{url}/health").status_code == 200
+            assert not pipeline.is_ready
+            proxy.refuse = False
+            servers.until(lambda: pipeline.is_ready, "it watches", 30.0)
+            publish(broker, log)
+            servers.until(lambda: pipeline.counters.messages >= len(log), "and misses nothing")
+            assert ready(url) == (200, [])
+    assert "no broker; it is tried again" in "".join(capfd.readouterr())
+
+
+def test_a_store_that_takes_nothing_is_told(
+    broker: servers.Server, log: list[Received], tmp_path: Path
+) -> None:
+    settings, url = with_port(settings_for(tmp_path, broker))
+    database = settings.store.directory / "myoguard.sqlite3"
+    with running(settings):
+        away = database.with_suffix(".away")
+        database.rename(away)
+        publish(broker, log)
+        servers.until(lambda: ready(url) == (503, ["nothing is stored"]), "it says so")
+        assert figures(url)["myoguard_not_storing_seconds"] > 0
+        away.rename(database)
+        servers.until(lambda: ready(url) == (200, []), "and that it is over")
+        assert figures(url)["myoguard_not_storing_seconds"] == 0
+
+
+def test_a_loop_that_does_not_turn_is_not_healthy() -> None:
+    async def scenario() -> None:
+        settings = load(None).model_copy(update={"metrics": MetricsSection(port=0)})
+        desk = cast("Desk", SimpleNamespace(settings=settings, latency=Latency(), metrics_url=None))
+        async with metrics(desk):
+            url = f"{desk.metrics_url}/health"
+            asked = asyncio.create_task(asyncio.to_thread(httpx.get, url, timeout=10.0))
+            await asyncio.sleep(0)
+            end_s = time.monotonic() + 3.5
+            while time.monotonic() < end_s:  # whoever blocks the loop does not sleep
+                pass
+            assert (await asked).status_code == 503
+            assert (await asyncio.to_thread(httpx.get, url)).status_code == 200
+
+    asyncio.run(asyncio.wait_for(scenario(), 30))
+
+
+def test_a_taken_port_keeps_no_gun_unwatched(
+    broker: servers.Server, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        section = MetricsSection(port=taken.getsockname()[1])
+        with running(settings_for(tmp_path, broker).model_copy(update={"metrics": section})):
+            pass
+    assert "choose another as metrics.port" in "".join(capfd.readouterr())
+
+
+def test_sigterm_stores_what_is_in_hand_in_time(
+    broker: servers.Server, log: list[Received], tmp_path: Path
+) -> None:
+    settings = settings_for(tmp_path, broker)
+    config = write_config(tmp_path / "myoguard.toml", settings)
+    with command(config) as process:
+        publish(broker, log)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(STOP_S_MAX) == 0
+    with command(config) as process:
+        servers.until(lambda: stored_counters(settings).messages >= len(log), "nothing is missing")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(STOP_S_MAX) == 0
+    assert stored_counters(settings).frames_missing == 0
