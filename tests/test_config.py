@@ -144,7 +144,7 @@ def test_a_value_of_the_wrong_kind_is_named_with_its_key(tmp_path: Path, key: st
         ("sites = 3", "sites", "3", "write [sites.calf]"),
         ("[sites]\ncalf = 3", "sites.calf", "3", "write [sites.calf]"),
         ("[pages]\nport = 1", "pages", "{ … }", "did you mean page?"),
-        ("[broker]\nport = 1", "broker.port", "1", "did you mean page.port?"),
+        ("[broker]\nport = 1", "broker.port", "1", "did you mean metrics.port?"),
         ("[broker]\nxyzzy = 1", "broker.xyzzy", "1", "known here are ca_file, cert_file"),
         ("[page]\nport = 70000", "page.port", "70000", "less than or equal to 65535"),
         ("[page]\nport = 8080.5", "page.port", "8080.5", "leave it out for 8080"),
