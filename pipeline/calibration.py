@@ -15,13 +15,14 @@ import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import contact, force
 from pipeline.features import GENERIC, Calibration, signal_hops
+from pipeline.identification import identify
 from pipeline.model import DeviceId, Frame
 from pipeline.stiffness import STIFFNESS_MODEL
 
@@ -75,11 +76,11 @@ def fit(
     _check_clipping(hops, load)
     free = _free_run(hops, load, stroke_m)
     meaning, keep, truth = _loaded(hops, load, free)
-    free = replace(free, amps_per_work=_amps_per_work(meaning[keep]))
-    meaning, keep, truth = _loaded(hops, load, free)
-    raw, f_hz = meaning["raw_n"][keep], meaning["percussion_hz"][keep]
     _check_loaded(truth[keep])
-    fitted, calibration = _correct(free, raw, f_hz, truth[keep])
+    gun = identify(free, hops[keep], truth[keep])
+    meaning, keep, truth = _loaded(hops, load, gun)
+    raw, f_hz = meaning["raw_n"][keep], meaning["percussion_hz"][keep]
+    fitted, calibration = _correct(gun, raw, f_hz, truth[keep])
     calibration = _by_current(calibration, meaning[keep], truth[keep])
     meaning, keep, truth = _loaded(hops, load, calibration)
     _check_monotone(meaning[keep], truth[keep])
@@ -178,7 +179,7 @@ def _steady(hops: NDArray[Any], load: _Load) -> NDArray[np.bool_]:
 def _free_run(hops: NDArray[Any], load: _Load, stroke_m: float) -> Calibration:
     load_n = load.mean(hops["t_ns"] / 1e9, 0.75)
     free = _steady(hops, load) & (np.abs(load_n) < FREE_N)
-    rows: list[tuple[float, float, complex, complex, float]] = []
+    rows: list[_FreeRow] = []
     for speed in np.unique(hops["set_hz"]):
         at = hops[free & (hops["set_hz"] == speed)]
         if at.size >= 2:
@@ -188,22 +189,40 @@ def _free_run(hops: NDArray[Any], load: _Load, stroke_m: float) -> Calibration:
             f"the gun runs free (under {FREE_N} N) at {len(rows)} speed(s) only; at least"
             f" {LEAST_SPEEDS} are needed: begin every speed with 3 s in air"
         )
-    rows.sort(key=lambda row: row[0])
-    f, a1, second, third, i0 = zip(*rows[: force.MAX_SPEEDS], strict=True)
+    rows.sort(key=lambda row: row.speed_hz)
+    by_speed = _FreeRow(*zip(*rows[: force.MAX_SPEEDS], strict=True))
     try:
-        return Calibration(True, stroke_m, GENERIC.mass_kg, f, a1, second, third, i0)
+        return Calibration(True, stroke_m, GENERIC.mass_kg, **by_speed._asdict())
     except ValueError as error:
         raise CalibrationError(f"{error}: two of its speeds are the same") from error
 
 
-def _free_row(at: NDArray[Any]) -> tuple[float, float, complex, complex, float]:
+class _FreeRow(NamedTuple):
+    """The free run at one speed, by the names that Calibration gives to all of them."""
+
+    speed_hz: Any
+    a1_per_hz2: Any
+    second: Any
+    third: Any
+    i0_a: Any
+    i1_a: Any
+    i2_a: Any
+
+
+def _free_row(at: NDArray[Any]) -> _FreeRow:
     first = at["z_order"][:, 1]
     f = float(np.median(at["f_hz"]))
     size = np.abs(first)
     turn = first.conj() / size
-    second = complex(np.mean(at["z_order"][:, 3] * turn**2 / size))
-    third = complex(np.mean(at["z_order"][:, 4] * turn**3 / size))
-    return f, float(np.median(size)) / f**2, second, third, float(np.median(at["mean"][:, 3]))
+    return _FreeRow(
+        f,
+        float(np.median(size)) / f**2,
+        complex(np.mean(at["z_order"][:, 3] * turn**2 / size)),
+        complex(np.mean(at["z_order"][:, 4] * turn**3 / size)),
+        float(np.median(at["mean"][:, 3])),
+        complex(np.mean(at["i_order"][:, 0] * turn)),
+        complex(np.mean(at["i_order"][:, 1] * turn**2)),
+    )
 
 
 def _loaded(
@@ -219,12 +238,6 @@ def _loaded(
     in_contact = (meaning["contact"] == 1) & (meaning["motor"] == contact.RUNNING)
     keep = _steady(hops, load) & (truth > LOADED_N) & in_contact
     return meaning, np.asarray(keep & (meaning["contact_force_n"] > 1.0)), truth
-
-
-def _amps_per_work(meaning: NDArray[Any]) -> float:
-    if meaning.size < LEAST_HOPS:
-        return -1.0
-    return float(np.median(meaning["amps_per_work"]))
 
 
 def _check_clipping(hops: NDArray[Any], load: _Load) -> None:
@@ -357,8 +370,9 @@ _TUPLES = (
     "by_current",
     "by_current_low",
     "by_current_high",
+    "gun",
 )
-_COMPLEX = ("second", "third")
+_COMPLEX = ("second", "third", "i1_a", "i2_a")
 _SCALARS = ("stroke_m", "mass_kg", "force_rel_sd", "amps_per_work", "by_current_rel_sd")
 
 

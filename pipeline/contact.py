@@ -85,7 +85,6 @@ CONTACT = np.dtype(
         ("force", "f8", FORCE_HOPS),
         ("force_var", "f8", FORCE_HOPS),
         ("cues", "f8", (FORCE_HOPS, N_CUES)),
-        ("amps_per_work", "f8"),
         ("raw_n", "f8"),
         ("stiffness", "f8"),
         ("gravity", "f8", (RECENT, 3)),
@@ -130,7 +129,6 @@ MEANING = np.dtype(
         ("a_hv_m_s2", "f8"),
         ("set_percussion_hz", "f8"),
         ("cues", "f8", N_CUES),
-        ("amps_per_work", "f8"),  # this window's current over its modelled load torque
         ("raw_n", "f8"),  # this window's force before any correction
     ],
     align=True,
@@ -379,7 +377,7 @@ def _fill(c: Record, row: Record, quality: int, out: Record) -> None:
     out.set_percussion_hz = row.set_hz
     for k in range(N_CUES):
         out.cues[k] = c.cues[FORCE_HOPS - 1, k]
-    out.amps_per_work, out.raw_n = c.amps_per_work, c.raw_n
+    out.raw_n = c.raw_n
 
 
 @njit(cache=True, nogil=True)

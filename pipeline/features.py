@@ -31,6 +31,7 @@ from pipeline.model import (
 )
 from pipeline.ordering import ANEW, REORDER_WINDOW_S, Ordered, Stream, StreamDump
 from pipeline.stiffness import STIFFNESS_MODEL
+from pipeline.waveform import GENERIC_GUN, N_GUN
 
 Records: TypeAlias = NDArray[np.void]  # a structured array
 
@@ -78,6 +79,9 @@ class Calibration:
     by_current_low: tuple[float, float] = (0.0, 0.0)
     by_current_high: tuple[float, float] = (0.0, 0.0)
     by_current_rel_sd: float = -1.0  # < 0: the current has not been calibrated
+    i1_a: tuple[complex, ...] = ()  # ripple of the current in air at f, and at 2f; empty: not known
+    i2_a: tuple[complex, ...] = ()
+    gun: tuple[float, ...] = GENERIC_GUN  # as in pipeline.waveform.Stroke
 
     def __post_init__(self) -> None:
         by_speed = (self.a1_per_hz2, self.second, self.third, self.i0_a)
@@ -87,6 +91,11 @@ class Calibration:
             raise ValueError(
                 f"a calibration needs 1 to {force.MAX_SPEEDS} speeds and one a1_per_hz2, second, "
                 f"third and i0_a for each, not {counts}: thin out the speeds of its bench session"
+            )
+        if not {len(self.i1_a), len(self.i2_a)} <= {0, n} or len(self.gun) != N_GUN:
+            raise ValueError(
+                f"a calibration has a ripple of the current at each of its {n} speeds, or none, and"
+                f" {N_GUN} numbers of its gun: run `myoguard calibrate` again"
             )
         if any(after <= before for before, after in pairwise(self.speed_hz)):
             raise ValueError(f"the speeds of a calibration must ascend, not {self.speed_hz} Hz")
@@ -100,8 +109,9 @@ class Calibration:
         unit["mass_kg"] = self.mass_kg
         for name in ("speed_hz", "a1_per_hz2", "i0_a"):
             unit[name][:n] = getattr(self, name)
-        for name in ("second", "third"):
-            unit[name][:n] = [(c.real, c.imag) for c in getattr(self, name)]
+        for name in ("second", "third", "i1_a", "i2_a"):
+            values = getattr(self, name) or (0j,) * n
+            unit[name][:n] = [(c.real, c.imag) for c in values]
         for name in (
             "correction",
             "correction_low",
@@ -112,6 +122,7 @@ class Calibration:
             "by_current_low",
             "by_current_high",
             "by_current_rel_sd",
+            "gun",
         ):
             unit[name] = getattr(self, name)
 

@@ -15,7 +15,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from pipeline.kernels import STANDARD_GRAVITY_M_S2, Record
-from pipeline.waveform import N_PARAMETERS, invert, last_variance, mean_torque
+from pipeline.waveform import N_GUN, N_PARAMETERS, Stroke, invert, last_variance
 
 MAX_SPEEDS = 8
 N_CUES = 6
@@ -43,6 +43,9 @@ UNIT = np.dtype(
         ("second", "f8", (MAX_SPEEDS, 2)),  # free-running second harmonic over the first, complex
         ("third", "f8", (MAX_SPEEDS, 2)),  # and the third; phases relative to the first
         ("i0_a", "f8", MAX_SPEEDS),  # no-load current [A]
+        ("i1_a", "f8", (MAX_SPEEDS, 2)),  # its ripple at f [A], phase relative to the housing's
+        ("i2_a", "f8", (MAX_SPEEDS, 2)),  # and at 2f
+        ("gun", "f8", N_GUN),  # pipeline.waveform.Stroke
         # log of the load over the inversion's force: 1, a, q, a², aq, q²
         # with a = log(F/30), q = log(f/36)
         ("correction", "f8", 6),
@@ -94,30 +97,37 @@ def relative_harmonics(row: Record, a1: float, z: NDArray[np.complex128]) -> Non
 @njit(cache=True, nogil=True)
 def free_harmonics(unit: Record, f_hz: float, free: NDArray[np.complex128]) -> None:
     """free (3,): harmonics in air over the first, phases relative to the first."""
-    j, share = between(f_hz, unit.speed_hz, unit.n_speeds)
-    k = j if share == 0.0 else j + 1
     free[0] = complex(1.0, 0.0)
-    for h, at in ((1, unit.second), (2, unit.third)):
-        re = at[j, 0] + (at[k, 0] - at[j, 0]) * share
-        im = at[j, 1] + (at[k, 1] - at[j, 1]) * share
-        free[h] = complex(re, im)
+    free[1] = _at_speed(unit, f_hz, unit.second)
+    free[2] = _at_speed(unit, f_hz, unit.third)
 
 
 @njit(cache=True, nogil=True)
-def straighten(z: NDArray[np.complex128], free: NDArray[np.complex128]) -> None:
+def _at_speed(unit: Record, f_hz: float, by_speed: NDArray[np.float64]) -> complex:
+    """by_speed (MAX_SPEEDS, 2), real and imaginary, at f_hz."""
+    j, share = between(f_hz, unit.speed_hz, unit.n_speeds)
+    k = j if share == 0.0 else j + 1
+    re = by_speed[j, 0] + (by_speed[k, 0] - by_speed[j, 0]) * share
+    im = by_speed[j, 1] + (by_speed[k, 1] - by_speed[j, 1]) * share
+    return complex(re, im)
+
+
+@njit(cache=True, nogil=True)
+def straighten(z: NDArray[np.complex128], free: NDArray[np.complex128]) -> float:
     """Take the hand's phase out of the harmonics, so that the rod's second harmonic is real.
 
     The hand's damping turns harmonic n by α/n against the crank, in air and in contact alike. With
     phases counted from the first, the second is turned by α/2 − 2α and the third by α/3 − 3α, 16/9
-    times as much.
+    times as much. Returns α.
     """
     if abs(free[1]) < 0.02:  # too little to read a phase from
-        return
+        return 0.0
     angle = -math.atan2(free[1].imag, free[1].real)
     for k, share in ((1, 1.0), (2, 16.0 / 9.0)):
         turn = complex(math.cos(share * angle), math.sin(share * angle))
         z[k] *= turn
         free[k] *= turn
+    return angle / 1.5
 
 
 @njit(cache=True, nogil=True)
@@ -168,6 +178,43 @@ def fill_cues(c: Record, row: Record, inertia_n: float, cost: float) -> None:
 
 
 @njit(cache=True, nogil=True)
+def stroke_of(
+    unit: Record,
+    row: Record,
+    z: NDArray[np.complex128],
+    free: NDArray[np.complex128],
+    a1: float,
+    a1_scale: float,
+    work_a: float,
+) -> Stroke:
+    """What the inversion is told of a window; straightens z and free on the way.
+
+    `a1`: free-running amplitude of this hand [g], `a1_scale` times that of the bench's.
+    """
+    f = row.f_hz
+    # the slider's inertia force is the unit's own: another hand changes a1, not a1 times mass
+    same = a1_scale if unit.calibrated == 1 else 1.0
+    inertia_n = a1 / same * STANDARD_GRAVITY_M_S2 * unit.mass_kg
+    recoil = a1 * STANDARD_GRAVITY_M_S2 / (unit.radius_m * (2.0 * math.pi * f) ** 2)
+    torque = -1.0
+    if unit.amps_per_work > 0.0 and work_a > 0.0:
+        torque = work_a / (unit.amps_per_work * inertia_n)
+    alpha = straighten(z, free)
+    first = row.z_order[1]
+    turn = first.conjugate() / max(abs(first), 1e-9)
+    crank = complex(math.cos(alpha), math.sin(alpha))
+    ripple, free_ripple = np.empty(2, np.complex128), np.empty(2, np.complex128)
+    ripple[0] = row.i_order[0] * turn * crank
+    ripple[1] = row.i_order[1] * turn * turn * crank * crank
+    free_ripple[0] = _at_speed(unit, f, unit.i1_a) * crank
+    free_ripple[1] = _at_speed(unit, f, unit.i2_a) * crank * crank
+    gun = np.empty(N_GUN)  # a copy: as a view of the record, numba would compile all of it twice
+    for k in range(N_GUN):
+        gun[k] = unit.gun[k]
+    return Stroke(z, free, ripple, free_ripple, recoil, f, torque, inertia_n, gun)
+
+
+@njit(cache=True, nogil=True)
 def update_force(
     c: Record,
     unit: Record,
@@ -178,26 +225,21 @@ def update_force(
     work_a: float,
 ) -> None:
     """Invert this window's waveform, weigh it with the current, push into the last second."""
-    f = row.f_hz
-    # the slider's inertia force is the unit's own: another hand changes a1, not a1 times mass
-    same = c.a1_scale if unit.calibrated == 1 else 1.0
-    inertia_n = a1 / same * STANDARD_GRAVITY_M_S2 * unit.mass_kg
-    recoil = a1 * STANDARD_GRAVITY_M_S2 / (unit.radius_m * (2.0 * math.pi * f) ** 2)
-    steady = work_a > 0.0
-    torque = -1.0
-    if unit.amps_per_work > 0.0 and steady:
-        torque = work_a / (unit.amps_per_work * inertia_n)
+    s = stroke_of(unit, row, z, free, a1, c.a1_scale, work_a)
     normal = np.zeros((N_PARAMETERS, N_PARAMETERS))
-    straighten(z, free)
-    cost = invert(z, free, recoil, f, torque, inertia_n, c.p, c.warm == 1, normal)
+    p = np.empty(N_PARAMETERS)  # a copy, for the same reason
+    for k in range(N_PARAMETERS):
+        p[k] = c.p[k]
+    cost = invert(s, p, c.warm == 1, N_PARAMETERS, normal)
+    for k in range(N_PARAMETERS):
+        c.p[k] = p[k]
     c.warm = 1
-    c.amps_per_work = work_a / (inertia_n * mean_torque(c.p, z, free, recoil))
     misfit = MISFIT_LOG_SD * max(cost - GOOD_COST, 0.0)  # a poor fit is an uncertain one
     log_var = min(last_variance(normal), 1.0) + misfit * misfit
-    raw = min(max(c.p[3], -8.0), 5.0) + math.log(inertia_n / 30.0)
+    raw = min(max(c.p[3], -8.0), 5.0) + math.log(s.inertia_n / 30.0)
     c.raw_n = 30.0 * math.exp(raw)
-    _combine(c, unit, raw, log_var, f, work_a if steady else -1.0)
-    fill_cues(c, row, inertia_n, cost)
+    _combine(c, unit, raw, log_var, row.f_hz, work_a)
+    fill_cues(c, row, s.inertia_n, cost)
 
 
 @njit(cache=True, nogil=True)

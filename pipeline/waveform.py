@@ -11,7 +11,12 @@ J. Appl. Mech. 42 (1975) 440, eq. 12; n = 3/2 is Hertz) and δ(θ) = δ0 + slide
 known from the crank and from the measured acceleration. What is left to find is the depth δ0, the
 damping c, the crank angle φ and the mean force F0: four numbers, from the first three harmonics of
 a_housing (six numbers) and the motor current, whose mean is the work done on the tissue. A damped
-Gauss-Newton finds them; its normal matrix gives the uncertainty. Nothing was fitted to recordings.
+Gauss-Newton finds them; its normal matrix gives the uncertainty.
+
+Two things belong to the gun and are found at its bench (pipeline.identification). The crank does
+not turn evenly: a motor whose winding drops R·i turns slower by R·i / K, so the current's ripple at
+f and 2f, times one number, is how far the crank runs ahead and behind (`swing`). And a hand on a
+soft grip lets the housing give way more at one harmonic than at another (`second`, `third`).
 
 Lengths are in units of the crank radius r, angles in radians, accelerations in units of A.
 Numba kernels; numpy and numba only. No state beyond the warm start it is handed.
@@ -20,6 +25,7 @@ Numba kernels; numpy and numba only. No state beyond the warm start it is handed
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -34,46 +40,65 @@ _THETA = 2.0 * math.pi * np.arange(POINTS) / POINTS
 _COS = np.array([np.cos(k * _THETA) for k in range(4)])
 _SIN = np.array([np.sin(k * _THETA) for k in range(4)])
 
-# Prior: how stiff and how lossy tissue under a massage gun is, before the signals speak.
-# Force at a depth of one crank radius. A 25 mm ball (R = 12.5 mm) on muscle of E = 60-200 kPa and
-# Poisson 0.5 (relaxed to contracted; Hertz, k = 16/9 E √R) takes 5-18 N at 6 mm.
-STIFFNESS_N, STIFFNESS_LOG_SD = 8.0, 0.5
-# Loss time c / (r ω) of soft tissue 3-7 ms: loss factor near 1 at 25-50 Hz, as for relaxed muscle
-# under large strain; engineering choice, wide.
-DAMPING_S, DAMPING_LOG_SD = 4.5e-3, 0.5
+# A gun's own numbers, by index of `Stroke.gun`: force at a depth of one crank radius and loss time
+# of what its head usually meets (the priors' middles), the swing of its crank [rad·rad/s per A],
+# and what the housing gives way to at the second and third harmonic, over what at the first.
+FIRMNESS_N, LOSS_S, SWING_RE, SWING_IM, SECOND_RE, SECOND_IM, THIRD_RE, THIRD_IM = range(8)
+N_GUN = 8
+# Before a bench has spoken. A 25 mm ball (R = 12.5 mm) on muscle of E = 60-200 kPa and Poisson 0.5
+# (relaxed to contracted; Hertz, k = 16/9 E √R) takes 5-18 N at 6 mm. Loss time c / (r ω) of soft
+# tissue 3-7 ms: loss factor near 1 at 25-50 Hz, as for relaxed muscle under large strain;
+# engineering choice. No swing, and a housing that gives way as a mass does.
+GENERIC_GUN = (8.0, 4.5e-3, 0.0, 0.0, 1.0, 0.0, 1.0, 0.0)
+STIFFNESS_LOG_SD, DAMPING_LOG_SD = 0.5, 0.5  # what tissues differ by; engineering choice, wide
 SIGNAL_SD = 0.02  # of A: hop-to-hop scatter of the free-running harmonics
 MODEL_SD = 0.03  # share of each harmonic the model leaves unexplained
 CURRENT_LOG_SD = 0.15  # how well work explains current once calibrated
+GOOD_ENOUGH = 12.0  # cost under which a warm start stands: twice the degrees of freedom, and some
+
+
+class Stroke(NamedTuple):
+    """What one window says of a stroke, and what is known of the gun.
+
+    z: (3,) harmonics of the housing acceleration over A, phases relative to the first. free: (3,)
+    the same in air, turned so that the second is real: θ = 0 is the crank at its outer end. ripple:
+    (2,) motor current at f and 2f [A], with the same phases, free_ripple: (2,) in air. `recoil`:
+    the housing's displacement in r per A of first harmonic. `torque`: the measured mean load torque
+    in units of I0 · r, or < 0 where it is not known. `inertia_n`: I0 in newtons. gun: (N_GUN,).
+    """
+
+    z: NDArray[np.complex128]
+    free: NDArray[np.complex128]
+    ripple: NDArray[np.complex128]
+    free_ripple: NDArray[np.complex128]
+    recoil: float
+    f_hz: float
+    torque: float
+    inertia_n: float
+    gun: NDArray[np.float64]
 
 
 @njit(cache=True, nogil=True)
-def residuals(
-    p: NDArray[np.float64],
-    z: NDArray[np.complex128],
-    free: NDArray[np.complex128],
-    recoil: float,
-    f_hz: float,
-    torque: float,
-    inertia_n: float,
-    out: NDArray[np.float64],
-) -> None:
-    """The nine residuals in units of their standard deviations.
-
-    p: (N_PARAMETERS,). z: (3,) harmonics of the housing acceleration over A, phases relative to
-    the first. free: (3,) the same in air, turned so that the second is real: θ = 0 is the crank at
-    its outer end.
-    `recoil`: the housing's displacement in r per A of first harmonic. `torque`: the measured mean
-    load torque in units of I0 · r, or < 0 where it is not known. `inertia_n`: I0 in newtons.
-    """
+def residuals(p: NDArray[np.float64], s: Stroke, out: NDArray[np.float64]) -> None:
+    """The nine residuals in units of their standard deviations. p: (N_PARAMETERS,)."""
     depth = math.exp(p[0]) - 1.0
     damping = math.exp(p[1])
     force = math.exp(p[3])
-    c1, s1 = math.cos(p[2]), math.sin(p[2])
-    z1 = z[0] * complex(c1, s1)
-    z2 = z[1] * complex(c1 * c1 - s1 * s1, 2.0 * c1 * s1)
-    z3 = z[2] * complex(c1, s1) * complex(c1 * c1 - s1 * s1, 2.0 * c1 * s1)
-    second = free[1].real
-    h1, h2, h3 = recoil * z1, recoil * z2 / 4.0, recoil * z3 / 9.0
+    omega = 2.0 * math.pi * s.f_hz
+    turn = complex(math.cos(p[2]), math.sin(p[2]))
+    z1, z2, z3 = s.z[0] * turn, s.z[1] * turn * turn, s.z[2] * turn * turn * turn
+    # the crank's angle is ahead of ωt by Re Σ e_k exp(ikθ), beyond what it is in air
+    swing = complex(-s.gun[SWING_IM], s.gun[SWING_RE]) / omega  # i·κ/ω
+    e1 = swing * (s.ripple[0] * turn - s.free_ripple[0])
+    e2 = 0.5 * swing * (s.ripple[1] * turn * turn - s.free_ripple[1])
+    second = s.free[1].real
+    # what that adds to the harmonics of the slider's way, cos θ + second/4 · cos 2θ, to first order
+    more1 = complex(0.0, -0.5) * e2 + complex(0.0, 0.25 * second) * e1.conjugate()
+    more2 = complex(0.0, 0.5) * e1
+    more3 = complex(0.0, 0.5) * e2 + complex(0.0, 0.25 * second) * e1
+    d1 = 1.0 + more1 - s.recoil * z1
+    d2 = 0.25 * second + more2 - 0.25 * s.recoil * z2
+    d3 = more3 - s.recoil * z3 / 9.0
     f0 = f1r = f1i = f2r = f2i = f3r = f3i = work = 0.0
     for j in range(POINTS):
         ca, sa, cb, sb, cc, sc = (
@@ -84,16 +109,13 @@ def residuals(
             _COS[3, j],
             _SIN[3, j],
         )
-        slider = ca + 0.25 * second * cb
-        slider_v = -sa - 0.5 * second * sb
-        housing = h1.real * ca - h1.imag * sa + h2.real * cb - h2.imag * sb
-        housing += h3.real * cc - h3.imag * sc
-        housing_v = -h1.real * sa - h1.imag * ca - 2.0 * (h2.real * sb + h2.imag * cb)
-        housing_v -= 3.0 * (h3.real * sc + h3.imag * cc)
-        x = depth + slider - housing
+        x = depth + d1.real * ca - d1.imag * sa + d2.real * cb - d2.imag * sb
+        x += d3.real * cc - d3.imag * sc
         if x <= 0.0:
             continue
-        push = x * math.sqrt(x) * (1.0 + damping * (slider_v - housing_v))
+        speed = -d1.real * sa - d1.imag * ca - 2.0 * (d2.real * sb + d2.imag * cb)
+        speed -= 3.0 * (d3.real * sc + d3.imag * cc)
+        push = x * math.sqrt(x) * (1.0 + damping * speed)
         if push <= 0.0:
             continue
         f0 += push
@@ -103,32 +125,24 @@ def residuals(
         f2i -= push * sb
         f3r += push * cc
         f3i -= push * sc
-        work += push * slider_v
+        work -= push * (sa + 0.5 * second * sb)
     scale = 2.0 * force / max(f0, 1e-12)
-    e1 = z1 - (free[0] - scale * complex(f1r, f1i))
-    e2 = z2 - (free[1] - scale * complex(f2r, f2i))
-    e3 = z3 - (free[2] - scale * complex(f3r, f3i))
+    give2 = complex(s.gun[SECOND_RE], s.gun[SECOND_IM])
+    give3 = complex(s.gun[THIRD_RE], s.gun[THIRD_IM])
+    e1 = z1 - s.free[0] - (more1 - scale * complex(f1r, f1i))
+    e2 = z2 - s.free[1] - give2 * (4.0 * more2 - scale * complex(f2r, f2i))
+    e3 = z3 - s.free[2] - give3 * (9.0 * more3 - scale * complex(f3r, f3i))
     sd1 = SIGNAL_SD + MODEL_SD * abs(z1)
     sd2 = SIGNAL_SD + MODEL_SD * (abs(z1) + abs(z2)) * 0.5
     out[0], out[1] = e1.real / sd1, e1.imag / sd1
     out[2], out[3] = e2.real / sd2, e2.imag / sd2
     out[4], out[5] = e3.real / sd2, e3.imag / sd2
-    out[6] = (p[3] - 1.5 * p[0] + math.log(inertia_n / STIFFNESS_N)) / STIFFNESS_LOG_SD
-    out[7] = (p[1] - math.log(DAMPING_S * 2.0 * math.pi * f_hz)) / DAMPING_LOG_SD
+    out[6] = (p[3] - 1.5 * p[0] + math.log(s.inertia_n / s.gun[FIRMNESS_N])) / STIFFNESS_LOG_SD
+    out[7] = (p[1] - math.log(s.gun[LOSS_S] * omega)) / DAMPING_LOG_SD
     out[8] = 0.0
-    if torque > 0.0:
+    if s.torque > 0.0:
         modelled = max(0.5 * scale * work, 1e-3)
-        out[8] = math.log(torque / modelled) / CURRENT_LOG_SD
-
-
-@njit(cache=True, nogil=True)
-def mean_torque(
-    p: NDArray[np.float64], z: NDArray[np.complex128], free: NDArray[np.complex128], recoil: float
-) -> float:
-    """Mean torque the tissue asks of the crank, in units of I0 · r, at the solution p."""
-    out = np.zeros(N_RESIDUALS)
-    residuals(p, z, free, recoil, 1.0, 1.0, 1.0, out)
-    return math.exp(-out[8] * CURRENT_LOG_SD)
+        out[8] = math.log(s.torque / modelled) / CURRENT_LOG_SD
 
 
 @njit(cache=True, nogil=True)
@@ -213,31 +227,26 @@ def _normal_equations(
 
 @njit(cache=True, nogil=True)
 def refine(
-    p: NDArray[np.float64],
-    z: NDArray[np.complex128],
-    free: NDArray[np.complex128],
-    recoil: float,
-    f_hz: float,
-    torque: float,
-    inertia_n: float,
-    steps: int,
-    normal: NDArray[np.float64],
+    p: NDArray[np.float64], s: Stroke, steps: int, moving: int, normal: NDArray[np.float64]
 ) -> float:
-    """Damped Gauss-Newton from p, in place; leaves JᵀJ in `normal` (4, 4) and returns the cost."""
+    """Damped Gauss-Newton from p, in place; leaves JᵀJ in `normal` (4, 4) and returns the cost.
+
+    The first `moving` parameters are looked for, the others stay: 3 where the force is known.
+    """
     r = np.zeros(N_RESIDUALS)
     trial = np.zeros(N_RESIDUALS)
     jacobian = np.zeros((N_RESIDUALS, N_PARAMETERS))
     damped = np.zeros((N_PARAMETERS, N_PARAMETERS))
     move = np.zeros(N_PARAMETERS)
     q = np.zeros(N_PARAMETERS)
-    residuals(p, z, free, recoil, f_hz, torque, inertia_n, r)
+    residuals(p, s, r)
     cost = _cost(r)
     damp = 1e-3
     for _ in range(steps):
-        for k in range(N_PARAMETERS):
+        for k in range(moving):
             _copy_row(p, q)
             q[k] += 1e-4
-            residuals(q, z, free, recoil, f_hz, torque, inertia_n, trial)
+            residuals(q, s, trial)
             for j in range(N_RESIDUALS):
                 jacobian[j, k] = (trial[j] - r[j]) * 1e4
         _normal_equations(jacobian, r, normal, move)
@@ -248,7 +257,7 @@ def refine(
         solve(damped, move)
         for k in range(N_PARAMETERS):
             q[k] = p[k] - min(max(move[k], -1.0), 1.0)
-        residuals(q, z, free, recoil, f_hz, torque, inertia_n, trial)
+        residuals(q, s, trial)
         better = _cost(trial)
         if better < cost:
             gain = cost - better
@@ -265,36 +274,30 @@ def refine(
 
 @njit(cache=True, nogil=True)
 def invert(
-    z: NDArray[np.complex128],
-    free: NDArray[np.complex128],
-    recoil: float,
-    f_hz: float,
-    torque: float,
-    inertia_n: float,
-    p: NDArray[np.float64],
-    warm: bool,
-    normal: NDArray[np.float64],
+    s: Stroke, p: NDArray[np.float64], warm: bool, moving: int, normal: NDArray[np.float64]
 ) -> float:
     """Best p for one window; starts from p when `warm`, else (or when that fits badly) from a grid.
 
-    Returns the cost (about 5 degrees of freedom: 1 to 10 is a good fit).
+    `moving` as in `refine`. Returns the cost (about 5 degrees of freedom: 1 to 10 is a good fit).
     """
     best = np.inf
+    force = p[3]
     if warm:
-        best = refine(p, z, free, recoil, f_hz, torque, inertia_n, 10, normal)
-        if best < 12.0:  # engineering choice: twice the degrees of freedom, and some
+        best = refine(p, s, 10, moving, normal)
+        if best < GOOD_ENOUGH:
             return best
     start = np.zeros(N_PARAMETERS)
     other = np.zeros((N_PARAMETERS, N_PARAMETERS))
     for depth in (0.8, 2.0, 4.5):
         for angle in (-0.3, -0.9, -1.6, -2.4):
             start[0] = math.log(depth)
-            start[1] = math.log(DAMPING_S * 2.0 * math.pi * f_hz)
+            start[1] = math.log(s.gun[LOSS_S] * 2.0 * math.pi * s.f_hz)
             start[2] = angle
-            start[3] = math.log(
-                max(0.2, abs(z[0] * complex(math.cos(angle), math.sin(angle)) - 1.0))
-            )
-            cost = refine(start, z, free, recoil, f_hz, torque, inertia_n, 15, other)
+            start[3] = force
+            if moving == N_PARAMETERS:
+                turn = complex(math.cos(angle), math.sin(angle))
+                start[3] = math.log(max(0.2, abs(s.z[0] * turn - 1.0)))
+            cost = refine(start, s, 15, moving, other)
             if cost < best:
                 best = cost
                 _copy_row(start, p)

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import signal
 
+from pipeline.waveform import Stroke
+
 Floats = NDArray[np.float64]
 Complexes = NDArray[np.complex128]
 
@@ -102,17 +104,6 @@ def percussion_hz(z: Floats, rate_hz: float, set_hz: float) -> float:
     return float(candidates[np.argmax(comb)])
 
 
-class Stroke(NamedTuple):
-    """What the waveform inversion is told of one window; see pipeline.waveform."""
-
-    z: Complexes
-    free: Complexes
-    recoil: float
-    f_hz: float
-    torque: float
-    inertia_n: float
-
-
 def waveform_residuals(p: Floats, stroke: Stroke, points: int = 32) -> Floats:
     """The nine residuals for parameters p (…, 4), from the equations in pipeline.waveform.
 
@@ -123,21 +114,40 @@ def waveform_residuals(p: Floats, stroke: Stroke, points: int = 32) -> Floats:
     k = np.arange(1, 4)
     z = stroke.z * np.exp(1j * k * p[..., 2, None])
     crank = np.array([1.0, stroke.free[1].real, 0.0])
+    ahead = swing_of(p, stroke, points)
     push, crank_speed = hunt_crossley(
-        depth, damping, (crank - stroke.recoil * z) / k**2, crank / k**2, points
+        depth, damping, (crank - stroke.recoil * z) / k**2 + ahead, crank / k**2, points
     )
     total = np.maximum(push.mean(axis=-1), 1e-12 / points)
     push_force = push * (force / total)[..., None]
-    model = stroke.free - 2.0 * np.fft.fft(push_force, axis=-1)[..., 1:4] / points
-    error = z - model
+    firm, loss_s, _, _, second_re, second_im, third_re, third_im = stroke.gun
+    give = np.array([1.0, complex(second_re, second_im), complex(third_re, third_im)])
+    pushed = k**2 * ahead - 2.0 * np.fft.fft(push_force, axis=-1)[..., 1:4] / points
+    error = z - (stroke.free + give * pushed)
     size = np.abs(stroke.z)
     sd = np.array([0.02 + 0.03 * size[0]] + 2 * [0.02 + 0.015 * (size[0] + size[1])])
     shape = np.stack((error.real / sd, error.imag / sd), axis=-1).reshape(*p.shape[:-1], 6)
-    stiffness = (p[..., 3] - 1.5 * p[..., 0] + np.log(stroke.inertia_n / 8.0)) / 0.5
-    loss = (p[..., 1] - np.log(4.5e-3 * 2.0 * np.pi * stroke.f_hz)) / 0.5
+    stiffness = (p[..., 3] - 1.5 * p[..., 0] + np.log(stroke.inertia_n / firm)) / 0.5
+    loss = (p[..., 1] - np.log(loss_s * 2.0 * np.pi * stroke.f_hz)) / 0.5
     work = np.maximum((push_force * crank_speed).mean(axis=-1), 1e-3)
     current = np.log(stroke.torque / work) / 0.15 if stroke.torque > 0 else np.zeros_like(work)
     return np.concatenate((shape, np.stack((stiffness, loss, current), axis=-1)), axis=-1)
+
+
+def swing_of(p: Floats, stroke: Stroke, points: int) -> Complexes:
+    """Harmonics 1 to 3 of how far the slider is ahead because its crank is: (…, 3), over r.
+
+    To first order in the angle: the slider's speed times the angle, point by point.
+    """
+    k = np.arange(1, 3)
+    extra = stroke.ripple * np.exp(1j * k * p[..., 2, None]) - stroke.free_ripple
+    kappa = complex(stroke.gun[2], stroke.gun[3])
+    angle = 1j * kappa / (2.0 * np.pi * stroke.f_hz * k) * extra
+    theta = 2.0 * np.pi * np.arange(points) / points
+    turn = np.exp(1j * k[:, None] * theta)
+    slider_speed = -np.sin(theta) - 0.5 * stroke.free[1].real * np.sin(2.0 * theta)
+    way = np.real(angle @ turn) * slider_speed
+    return np.asarray(2.0 * np.fft.fft(way, axis=-1)[..., 1:4] / points)
 
 
 def hunt_crossley(

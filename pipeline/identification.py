@@ -1,0 +1,138 @@
+"""A gun's own mechanics, from hops at its bench where the load is known.
+
+The waveform inversion (pipeline.waveform) asks of every window what force explains it. At the bench
+the force is known, so the question is turned round: which gun explains all windows? Eleven numbers
+answer: masses and stroke, what a newton costs in current, how the crank swings with the current,
+what the housing in the hand gives way to at the second and third harmonic, and what tissue this
+head makes of the pads. Each has a prior, a middle and a width, so that what a bench cannot tell
+stays what the profile said. Nonlinear least squares, with the three unknowns of every window found
+anew at each step. May import force, waveform and features; reads no files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from scipy.optimize import least_squares
+
+from pipeline import force, waveform
+from pipeline.features import Calibration
+from pipeline.kernels import Record
+
+Floats = NDArray[np.float64]
+
+MOST_HOPS = 120  # evenly out of all: 30 s of steady load tell as much as 80, at a third of the time
+STEPS = 8
+REACH = 0.05  # of a prior's width: far over the solver's noise, far under what bends
+ROBUST = 2.0  # a residual beyond two standard deviations counts less and less
+# Of the maximum torque F·r, what a stroke on the pads takes on the mean; where the search begins.
+WORK_SHARE = 0.25
+
+# Widths of the priors, engineering choices: a unit's masses against its profile and the hand, 30 %;
+# its stroke, mostly where nobody named it, 10 %; current a unit of work, a factor of e; swing: R/K
+# of motors of this size is 2 to 8 rad/s per A; give: a hand on its grip, 30 to 50 %; pads and heads
+# against muscle under a hard ball, 50 %.
+_WIDTHS = (0.3, 0.1, 1.0, 0.5, 0.5, 4.0, 2.0, 0.3, 0.3, 0.5, 0.5)
+
+
+def identify(known: Calibration, hops: NDArray[Any], load_n: Floats) -> Calibration:
+    """`known` (the free run) with the gun that explains these steadily loaded hops best."""
+    stride = max(1, hops.size // MOST_HOPS)
+    hops, load_n = hops[::stride], load_n[::stride]
+    work_a = hops["mean"][:, 3] - np.interp(hops["f_hz"], known.speed_hz, known.i0_a)
+    amps = float(np.median(np.maximum(work_a, 0.01) / (WORK_SHARE * load_n)))
+    known = replace(known, amps_per_work=amps)
+    start = np.empty((hops.size, waveform.N_PARAMETERS))
+    _explain(known, hops, load_n, start, anew=True)
+
+    def errors(x: Floats) -> Floats:
+        left = _explain(_gun(known, x), hops, load_n, start.copy(), anew=False)
+        return np.concatenate((left.ravel(), x))
+
+    found = least_squares(
+        errors,
+        np.zeros(len(_WIDTHS)),
+        jac=_slopes(errors),
+        loss="soft_l1",
+        f_scale=ROBUST,
+        max_nfev=STEPS,
+    )
+    return _gun(known, np.asarray(found.x, np.float64))
+
+
+def _slopes(errors: Callable[[Floats], Floats]) -> Callable[[Floats], Floats]:
+    def slopes(x: Floats) -> Floats:
+        here = errors(x)
+        columns = [(errors(x + REACH * unit) - here) / REACH for unit in np.eye(x.size)]
+        return np.stack(columns, axis=1)
+
+    return slopes
+
+
+def _gun(known: Calibration, x: Floats) -> Calibration:
+    """`known`, moved by x widths of its priors."""
+    mass, stroke, amps, firm, loss, *rest = (float(v) for v in x * np.array(_WIDTHS))
+    gun = np.array(known.gun)
+    gun[waveform.FIRMNESS_N] *= np.exp(firm)
+    gun[waveform.LOSS_S] *= np.exp(loss)
+    gun[waveform.SWING_RE :] += rest
+    return replace(
+        known,
+        mass_kg=float(known.mass_kg * np.exp(mass)),
+        stroke_m=float(known.stroke_m * np.exp(stroke)),
+        amps_per_work=float(known.amps_per_work * np.exp(amps)),
+        gun=tuple(float(v) for v in gun),
+    )
+
+
+def _explain(
+    gun: Calibration, hops: NDArray[Any], load_n: Floats, p: Floats, *, anew: bool
+) -> Floats:
+    """Residuals (n, N_RESIDUALS) of each hop at its best; `p` as in `explain`."""
+    units = np.zeros(1, force.UNIT)
+    gun.fill(units[0])
+    out = np.empty((hops.size, waveform.N_RESIDUALS))
+    explain(units, hops, load_n, p, anew, out)
+    return out
+
+
+@njit(cache=True, nogil=True)
+def explain(
+    units: NDArray[Any],
+    hops: NDArray[Any],
+    load_n: NDArray[np.float64],
+    p: NDArray[np.float64],
+    anew: bool,
+    out: NDArray[np.float64],
+) -> None:
+    """Find depth, damping and crank angle of each hop under its load; leave what is not explained.
+
+    `units`: UNIT (1,). p: (n, N_PARAMETERS), where to start, unless `anew`, and where it ended.
+    out: (n, N_RESIDUALS).
+    """
+    normal = np.zeros((waveform.N_PARAMETERS, waveform.N_PARAMETERS))
+    unit = units[0]
+    for j in range(hops.size):
+        s = _loaded_stroke(unit, hops[j])
+        p[j, 3] = np.log(load_n[j] / s.inertia_n)
+        if anew:
+            waveform.invert(s, p[j], False, 3, normal)
+        else:
+            waveform.refine(p[j], s, 10, 3, normal)
+        waveform.residuals(p[j], s, out[j])
+
+
+@njit(cache=True, nogil=True)
+def _loaded_stroke(unit: Record, row: Record) -> waveform.Stroke:
+    f = row.f_hz
+    a1 = force.interpolate(f, unit.speed_hz, unit.a1_per_hz2, unit.n_speeds) * f * f
+    i0 = force.interpolate(f, unit.speed_hz, unit.i0_a, unit.n_speeds)
+    z, free = np.zeros(3, np.complex128), np.zeros(3, np.complex128)
+    force.relative_harmonics(row, a1, z)
+    force.free_harmonics(unit, f, free)
+    return force.stroke_of(unit, row, z, free, a1, 1.0, row.mean[3] - i0)
