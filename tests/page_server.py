@@ -56,10 +56,11 @@ def put(board: LiveBoard, gun: LiveGun, device: DeviceId = GUN) -> None:
 class Served:
     """The page on a free port, its event loop in a thread of its own."""
 
-    def __init__(self, directory: Path, accounts: Accounts | None = None) -> None:
+    def __init__(self, directory: Path, *, public_url: str | None = None) -> None:
         self.directory = directory
         self.board = LiveBoard()
-        self.accounts = accounts or Accounts(directory.parent / "accounts.json")
+        self.accounts = Accounts(directory.parent / "accounts.json")
+        self._public_url = public_url
         self.port = free_port()
         self.address = f"http://{HOST}:{self.port}"
         self.error: BaseException | None = None
@@ -72,7 +73,7 @@ class Served:
         self._task = asyncio.create_task(
             serve(
                 Sources(self.board, self.directory),
-                Place(HOST, self.port, self.accounts),
+                Place(HOST, self.port, self.accounts, self._public_url),
                 started=started,
             )
         )
@@ -128,11 +129,17 @@ def serving(directory: Path) -> Iterator[Served]:
 
 
 @contextmanager
-def window(browser: Browser, address: str, size: dict[str, int]) -> Iterator[Page]:
-    """A window on an address; fails on an error of a script and on a request to anywhere else."""
+def window(
+    browser: Browser, address: str, size: dict[str, int], script: str = ""
+) -> Iterator[Page]:
+    """A window on an address; fails on an error of a script and on a request to anywhere else.
+
+    `script` runs in it before those of the page.
+    """
     context = browser.new_context(viewport=size)  # type: ignore[arg-type]
     faults: list[str] = []
     page = context.new_page()
+    page.add_init_script(script)
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("request", lambda request: _note_foreign(request.url, faults))
     try:

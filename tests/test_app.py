@@ -83,7 +83,7 @@ def settings_for(
     sections = {
         "broker": section,
         "store": StoreSection(directory=directory / "store"),
-        "page": PageSection(enabled=page, port=0),
+        "page": PageSection(enabled=page, port=0, accounts_file=directory / "accounts.json"),
         "metrics": MetricsSection(port=0),
     }
     return load(None).model_copy(update=sections)

@@ -3,7 +3,7 @@
 import { computed, reactive, ref, watch } from "vue";
 import { AlarmItem, PRIORITY_WORDS, PriorityIcon, clinic, get, gunAddress, ofClinic, timeOfDay, useMessage } from "myoguard_parts";
 
-const SPANS = [[1, "last hour"], [12, "last 12 hours"], [24, "last day"], [168, "last week"], [720, "last 30 days"]];
+const SPANS = [[1, "last hour"], [12, "last 12 hours"], [24, "last day"], [168, "last week"], [720, "last 30 days"], [0, "ever"]];
 const day = (ms) => new Date(ms).toLocaleDateString([], { day: "numeric", month: "short" });
 
 const PastAlarms = {
@@ -41,7 +41,7 @@ const PastAlarms = {
     const loaded = ref(false);
     const error = ref("");
     async function load(older) {
-      const query = new URLSearchParams({ hours: asked.hours });
+      const query = new URLSearchParams(asked.hours ? { hours: asked.hours } : {});
       for (const key of ["priority", "device", "operator"]) if (asked[key]) query.set(key, asked[key]);
       if (clinic.value) query.set("clinic", clinic.value);
       if (older) query.set("before", rows.value.at(-1).position);
