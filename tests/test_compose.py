@@ -20,10 +20,14 @@ from typing import Any
 
 import paho.mqtt.client as paho
 import pytest
+import yaml
+from influx_engine import influxql, make_database
 from paho.mqtt.enums import CallbackAPIVersion
-from servers import DEADLINE_S, HOST, Server, free_port, until
+from servers import DEADLINE_S, HOST, Server, free_port, influxd, until
 
+from pipeline import wire
 from pipeline.broker import _binary as nats_binary
+from pipeline.model import DeviceId, DeviceState
 from pipeline.wire import PIPELINE_FILTERS
 
 ROOT = Path(__file__).parent.parent
@@ -357,3 +361,60 @@ def test_nobody_comes_in_without_the_right_password(room: Room) -> None:
         talker = Talker(room._server.port, user, password)
         talker.leave()
         assert talker.refused, f"{user or 'nobody'} was let in"
+
+
+# ------------------------------------------------------------------------------------ the pipeline
+
+
+class ComposeLoader(yaml.SafeLoader):
+    """Knows the one tag of compose that our files use."""
+
+
+ComposeLoader.add_constructor("!override", lambda *_: None)
+
+
+def environment_of(file: Path, secrets: dict[str, str]) -> dict[str, str]:
+    """What the composition gives the pipeline, with the secrets in place."""
+    service = yaml.load(file.read_text(), ComposeLoader)["services"]["myoguard"]  # noqa: S506
+    asked = {name: str(value) for name, value in service["environment"].items()}
+    return {k: re.sub(r"\$\{(\w+):\?.*?\}", lambda m: secrets[m[1]], v) for k, v in asked.items()}
+
+
+@pytest.mark.parametrize("start", [our_nats, our_mosquitto], ids=["nats", "mosquitto"])
+def test_the_pipeline_runs_with_its_containers_environment(start: Any, tmp_path: Path) -> None:
+    """But for addresses: a gun's birth reaches InfluxDB, and so does what the pipeline says."""
+    secrets = {**draw(tmp_path / "env"), "NORTH_GUN_1_PASSWORD": "guns-own"}
+    given = environment_of(ROOT / "docker-compose.yml", secrets)
+    page_port = free_port()
+    with start(tmp_path, secrets) as broker, influxd(tmp_path / "influxd") as engine:
+        make_database(engine.port, given["MYOGUARD_INFLUX__BUCKET"])
+        make_database(engine.port, given["MYOGUARD_INFLUX__BUCKET_LONG"])
+        if start is our_mosquitto:
+            given |= environment_of(DEPLOY / "mosquitto.yml", secrets)
+        else:
+            (port, *_) = re.findall(r"client connections on .*:(\d+)", broker.log.read_text())
+            given["MYOGUARD_BROKER__NATS_URL"] = f"nats://{HOST}:{port}"
+        given |= {
+            "MYOGUARD_BROKER__URL": broker.url,
+            "MYOGUARD_INFLUX__URL": f"http://{HOST}:{engine.port}",
+            "MYOGUARD_STORE__DIRECTORY": str(tmp_path / "store"),
+            "MYOGUARD_PAGE__ACCOUNTS_FILE": str(tmp_path / "accounts.json"),
+            "MYOGUARD_PAGE__PORT": str(page_port),
+        }
+        variables = [f"{name}={value}" for name, value in given.items()]
+        command = ["env", *variables, sys.executable, "-m", "pipeline.cli", "run"]
+        pipeline = Server("myoguard", command, page_port, tmp_path / "myoguard.log")
+        try:
+            with pipeline.log.open("ab") as log:
+                pipeline.process = subprocess.Popen(command, stdout=log, stderr=log)
+            until(pipeline._accepts, f"the page is served, log in {pipeline.log}", 120)
+            gun = Talker(broker.port, "north/gun-1", "guns-own")
+            birth = DeviceState(DeviceId("north", "gun-1"), online=True, boot_id=1, model="hx-16")
+            gun.client.publish(*wire.encode(birth), qos=1, retain=True)
+            heard = 'SELECT "online" FROM "devices" WHERE "device" = \'gun-1\''
+            until(lambda: influxql(engine.port, heard, "myoguard_long"), "the gun is there", 60)
+            gun.leave()
+            alive = 'SELECT "guns" FROM "pipeline"'
+            until(lambda: influxql(engine.port, alive, "myoguard"), "the pipeline is there", 60)
+        finally:
+            pipeline.stop()
