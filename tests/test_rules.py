@@ -265,7 +265,9 @@ def test_a_link_condition(rule, link, verdict, priority):
     ("failing_s", "share", "held", "expected"),
     [
         (0.0, 0.0, False, (FALSE, None)),
-        (0.1, 0.0, False, (TRUE, None)),  # the on-delay waits for the rest of 30 s
+        (25.0, 0.0, False, (FALSE, None)),
+        (25.1, 0.0, False, (TRUE, None)),  # the on-delay waits for the rest of 30 s
+        (0.1, 0.0, True, (TRUE, None)),
         (0.0, 0.49, False, (FALSE, None)),
         (0.0, 0.5, False, (TRUE, Priority.HIGH)),
         (900.0, 0.7, True, (TRUE, Priority.HIGH)),
@@ -279,3 +281,23 @@ def test_a_store_that_takes_nothing_is_an_alarm_and_a_filling_spool_a_high_one(
     said = HEALTH_CONDITIONS["STORE_UNREACHABLE"](Health(failing_s, share), held)
     assert (said.verdict, said.priority) == expected
     assert (said.value, said.setpoint) == (failing_s, 30.0)
+
+
+@pytest.mark.parametrize(
+    ("rule", "health", "held", "verdict"),
+    [
+        ("BROKER_UNREACHABLE", Health(not_connected_s=0.1), False, TRUE),
+        ("BROKER_UNREACHABLE", Health(), True, FALSE),
+        ("PIPELINE_LAG", Health(lag_s=4.9), False, FALSE),
+        ("PIPELINE_LAG", Health(lag_s=5.0), False, TRUE),
+        ("PIPELINE_LAG", Health(lag_s=2.0), True, TRUE),
+        ("PIPELINE_LAG", Health(lag_s=1.9), True, FALSE),
+    ],
+)
+def test_no_broker_and_lag_are_the_pipelines_own_alarms(rule, health, held, verdict):
+    assert HEALTH_CONDITIONS[rule](health, held).verdict is verdict
+
+
+def test_a_disk_that_takes_nothing_is_high_whatever_influxdb_does():
+    said = HEALTH_CONDITIONS["STORE_UNREACHABLE"](Health(not_storing_s=0.5), False)
+    assert (said.verdict, said.priority) == (TRUE, Priority.HIGH)

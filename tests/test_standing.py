@@ -21,7 +21,10 @@ from pipeline.app.desk import Desk
 from pipeline.app.latency import Latency
 from pipeline.app.metrics import metrics
 from pipeline.config import MetricsSection, Settings, load
-from pipeline.model import Received
+from pipeline.model import PIPELINE_CLINIC, AlarmState, Received
+from pipeline.store import AlarmFilter, StoreReader
+
+LOST = "BROKER_UNREACHABLE"
 
 
 @pytest.fixture
@@ -54,6 +57,14 @@ def figures(url: str) -> dict[str, float]:
     text = httpx.get(f"{url}/metrics", timeout=servers.DEADLINE_S).text
     lines = [line.rpartition(" ") for line in text.splitlines() if not line.startswith("#")]
     return {name: float(value) for name, _, value in lines}
+
+
+def own_alarm(settings: Settings, rule: str) -> list[AlarmState]:
+    """What is stored of an alarm of the pipeline's own, in order."""
+    with StoreReader.open(settings.store.directory) as reader:
+        history = reader.alarm_history(AlarmFilter(), limit=100)
+    said = [each.alarm for each in reversed(history)]
+    return [each.state for each in said if (each.id.clinic, each.rule) == (PIPELINE_CLINIC, rule)]
 
 
 def publish(broker: servers.Server, log: list[Received]) -> None:
@@ -98,6 +109,7 @@ def test_a_broker_that_comes_late_is_waited_for(
         settings, url = with_port(settings_for(tmp_path, broker, through=proxy))
         with running(settings, await_ready=False) as pipeline:
             servers.until(lambda: ready(url) == (503, ["no broker"]), "it says so", 60.0)
+            servers.until(lambda: own_alarm(settings, LOST), "there is an alarm of it", 60.0)
             assert httpx.get(f"{url}/health").status_code == 200
             assert not pipeline.is_ready
             proxy.refuse = False
@@ -105,6 +117,8 @@ def test_a_broker_that_comes_late_is_waited_for(
             publish(broker, log)
             servers.until(lambda: pipeline.counters.messages >= len(log), "and misses nothing")
             assert ready(url) == (200, [])
+            servers.until(lambda: len(own_alarm(settings, LOST)) > 1, "it is over", 60.0)
+    assert own_alarm(settings, LOST) == [AlarmState.ACTIVE_UNACK, AlarmState.RTN_UNACK]
     assert "no broker; it is tried again" in "".join(capfd.readouterr())
 
 

@@ -11,9 +11,11 @@ import structlog
 
 from pipeline.app.desk import Desk
 from pipeline.app.keeper import Keeper
+from pipeline.app.standing import standing_of
 from pipeline.app.timer import Timer
 from pipeline.capture import name_captures
 from pipeline.model import Alarm, Counters, DeadLetter, DeviceStatus, Received, Record, Rejected
+from pipeline.rules import Health
 from pipeline.sources import Batch
 from pipeline.wire import REJECTED_PAYLOAD_BYTES, DecodeError, parse_topic
 
@@ -106,7 +108,7 @@ class Flow:
         if quiet_s >= TICK_S and self._may_pass_time() and self._tick.is_due(now_s):
             self._take((), self._monitor.tick(time.time_ns() - TICK_LATE_NS))
         if self._health.is_due(now_s):
-            self._take((), self._monitor.judge_health(self._desk.health, time.time_ns()))
+            self._take((), self._monitor.judge_health(self._health_now(), time.time_ns()))
         if self._live.is_due(now_s):
             self._send_live()
         self._keeper.keep_house(now_s, quiet_s)
@@ -117,6 +119,15 @@ class Flow:
     def _may_pass_time(self) -> bool:
         """Not while messages are known to wait: they are older. Without a broker, time passes."""
         return self._source.caught_up or not self._source.status.connected
+
+    def _health_now(self) -> Health:
+        """What the edges say, and what can be seen from here."""
+        standing = standing_of(self._desk)
+        return self._desk.health._replace(
+            not_storing_s=standing.not_storing_s,
+            not_connected_s=standing.not_connected_s,
+            lag_s=standing.lag_s,
+        )
 
     def _send_live(self) -> None:
         for live in self._monitor.live():

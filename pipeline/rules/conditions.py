@@ -34,6 +34,10 @@ REJECTED_WINDOW_S = 10.0  # engineering choice: 2.5 s to 10 s of frames at 1 to 
 HOT_C = 48.0  # ISO 13732-1:2006: burn threshold of any material touched for 10 min
 COOL_C = 46.0  # engineering choice: 2 °C of deadband, the housing's drift in a pause
 STORE_FAILING_S = 30.0  # engineering choice: a restart of InfluxDB takes some seconds
+PIPELINE_ON_S = 5.0  # engineering choice: one slow second is none of anybody's business
+# Engineering choices: an alarm is promised within about a second (README); at five it is worth
+# somebody's time, and at two it is over.
+LAG_S, LAG_OFF_S = 5.0, 2.0
 SPOOL_SHARE = 0.5  # engineering choice: as long again is left to set it right
 SPOOL_SHARE_OFF = 0.4  # engineering choice: a deadband of a fifth
 BATTERY_DEADBAND = 1.03  # engineering choice: a pack recovers about 3 % when the load is taken off
@@ -91,6 +95,9 @@ class Health(NamedTuple):
 
     store_failing_s: float = 0.0  # since InfluxDB last took something although something waited
     spool_share: float = 0.0  # of what may wait for it at most
+    not_storing_s: float = 0.0  # since the store on our own disk last took something
+    not_connected_s: float = 0.0  # since there was a broker
+    lag_s: float = 0.0  # how old the oldest message is that is not judged yet
 
 
 def overdwell_advisory(s: Situation, _held: bool) -> Condition:
@@ -229,12 +236,25 @@ def rejecting_frames(link: Link) -> Condition:
 
 
 def store_unreachable(health: Health, held: bool) -> Condition:
+    """InfluxDB may restart; our own disk may not: what is not stored stays with the broker."""
+    if health.not_storing_s > 0.0:
+        return Condition(Verdict.TRUE, health.not_storing_s, PIPELINE_ON_S, Priority.HIGH)
     filling = health.spool_share >= (SPOOL_SHARE_OFF if held else SPOOL_SHARE)
-    failing = health.store_failing_s > 0.0
+    failing = health.store_failing_s > (0.0 if held else STORE_FAILING_S - PIPELINE_ON_S)
     priority = Priority.HIGH if filling else None
     return Condition(
         _VERDICT[filling or failing], health.store_failing_s, STORE_FAILING_S, priority
     )
+
+
+def broker_unreachable(health: Health, _held: bool) -> Condition:
+    is_so = health.not_connected_s > 0.0
+    return Condition(_VERDICT[is_so], health.not_connected_s, PIPELINE_ON_S)
+
+
+def pipeline_lag(health: Health, held: bool) -> Condition:
+    is_so = health.lag_s >= (LAG_OFF_S if held else LAG_S)
+    return Condition(_VERDICT[is_so], health.lag_s, LAG_S)
 
 
 HopCondition: TypeAlias = Callable[[Situation, bool], Condition]
@@ -275,5 +295,9 @@ LINK_CONDITIONS: Mapping[str, LinkCondition] = MappingProxyType(
 )
 
 HEALTH_CONDITIONS: Mapping[str, HealthCondition] = MappingProxyType(
-    {"STORE_UNREACHABLE": store_unreachable}
+    {
+        "STORE_UNREACHABLE": store_unreachable,
+        "BROKER_UNREACHABLE": broker_unreachable,
+        "PIPELINE_LAG": pipeline_lag,
+    }
 )

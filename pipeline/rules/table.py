@@ -16,7 +16,7 @@ from typing import TypeAlias
 from pipeline.model import Priority, Quality
 from pipeline.rules.conditions import (
     HOP_CONDITIONS,
-    STORE_FAILING_S,
+    PIPELINE_ON_S,
     UNKNOWN,
     Condition,
     HopCondition,
@@ -380,16 +380,45 @@ _ROWS = (
         _TECHNICAL,
         Signal.PIPELINE,
         _MEDIUM,
-        on_delay_s=STORE_FAILING_S,
+        on_delay_s=PIPELINE_ON_S,
         off_delay_s=5.0,
         unit="s",
         condition="InfluxDB has taken nothing for 30 s although something waits; high while what"
-        " waits is over half of what may wait; off under 40 % of it",
-        advice="Nothing is lost yet, and guns are watched as ever: put InfluxDB, its network or our"
-        " access to it right before the spool is full; the page says what it answers.",
+        " waits is over half of what may wait, off under 40 % of it; high, too, when the store on"
+        " our own disk has taken nothing for 5 s",
+        advice="Nothing is lost yet. InfluxDB: guns are watched as ever; put it, its network or our"
+        " access to it right before the spool is full; the page says what it answers. Our own disk:"
+        " free it or mend it at once, for guns are watched only until the broker's window is full.",
         source="detection.md, technical alarms; 30 s, half, 40 %: engineering choices",
         latched=True,
         priority_highest=_HIGH,
+    ),
+    AlarmRow(
+        "BROKER_UNREACHABLE",
+        _TECHNICAL,
+        Signal.PIPELINE,
+        _MEDIUM,
+        on_delay_s=PIPELINE_ON_S,
+        off_delay_s=5.0,
+        unit="s",
+        condition="the pipeline cannot read from the broker",
+        advice="No gun is watched. Put the broker, its network or our access to it right; what is"
+        " missing stands in the log and on the page. Nothing has to be started again.",
+        source="engineering choice: no data is never normal; 5 s: a restart is quicker",
+    ),
+    AlarmRow(
+        "PIPELINE_LAG",
+        _TECHNICAL,
+        Signal.PIPELINE,
+        _MEDIUM,
+        on_delay_s=PIPELINE_ON_S,
+        off_delay_s=5.0,
+        unit="s",
+        condition="messages are 5 s old and more before they are judged; off under 2 s",
+        advice="Alarms come late. After an outage wait until it has caught up; else the machine is"
+        " too slow for so many guns, or its disk is.",
+        source="detection.md, technical alarms; seconds: engineering choice, README: within about a"
+        " second",
     ),
 )
 
