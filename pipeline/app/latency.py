@@ -57,7 +57,9 @@ class Latency:
         self._behind_s = max(0.0, (now_ns - messages[0].received_at_ns) / 1e9 - judged_s)
         self.observe("broker", self._behind_s)
         self.observe("decision", judged_s / len(messages))
-        self._take_one(messages[-1])
+        frame = next((each for each in messages if each.topic.endswith("/telemetry")), None)
+        if frame is not None:
+            self._take_one(frame)
 
     def lag_s(self, caught_up: bool) -> float:
         """How old the oldest message not yet judged is, as far as the newest batch tells."""
