@@ -220,7 +220,7 @@ def test_two_sessions_start_together() -> None:
 def test_pictures_and_report_are_made_and_carry_no_markup_of_others() -> None:
     shown = review(client=MARKUP, operator=MARKUP, guidance=(MARKUP,))
     image = Image.open(io.BytesIO(to_png(shown)))
-    assert image.size == (1650, 960)
+    assert image.size == (1650, 1100)
     page = report_html(shown, to_svg(shown), MARKUP)
     assert "<img" not in page
     assert "&lt;img" in page

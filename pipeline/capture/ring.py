@@ -1,9 +1,9 @@
 """The newest raw messages of every gun, in memory: what a black box is cut out of. Pure.
 
 The fleet has so many bytes, and every gun that speaks an equal share of them: 20 s at 1600 Hz are
-256 KB, and 2,000 such guns 512 MB. Where a share is less than 20 s of its gun, that gun's past is
-shorter, and is counted. Beside the frames the ring remembers what each gun and its console said
-last of themselves, without which the frames could not be judged again.
+256 KB of samples, 284 KB with all that is kept of them. Where a share is less than 20 s of its gun,
+that gun's past is shorter, and is counted. Beside the frames the ring remembers what each gun and
+its console said last of themselves, without which the frames could not be judged again.
 """
 
 from __future__ import annotations

@@ -301,8 +301,9 @@ class CaptureSection(Section):
     They say who was treated when, and are readable by their owner alone, as the store is.
     """
 
-    # 30 s of a gun at 1600 Hz are 380 kB, 250 kB on the disk: 5 GB hold 20,000 alarms. 512 MB are
-    # 20 s of 2,000 such guns, the fleet that one process is built for. Engineering choices.
+    # 30 s of a gun at 1600 Hz are 390 kB, 320 kB on the disk: 5 GB hold 15,000 alarms. 600 MB are
+    # 20 s of 2,000 such guns (284 kB each, with what Python adds), the fleet that one process is
+    # built for. Engineering choices.
 
     enabled: bool = Field(
         True,
@@ -317,15 +318,15 @@ class CaptureSection(Section):
         5.0,
         ge=0.01,
         allow_inf_nan=False,
-        description="Above this, the oldest captures are deleted first [GB]. One takes a quarter"
+        description="Above this, the oldest captures are deleted first [GB]. One takes a third"
         " of a megabyte.",
     )
     memory_max_mb: float = Field(
-        512.0,
+        600.0,
         ge=1.0,
         allow_inf_nan=False,
-        description="Memory for the last 20 s of all guns [MB]. A gun at 1600 Hz takes a quarter"
-        " of a megabyte; where that is not enough for all, captures begin later, and it is said.",
+        description="Memory for the last 20 s of all guns [MB]. A gun at 1600 Hz takes 0.3 MB;"
+        " where that is not enough for all, captures begin later, and it is said.",
     )
     sessions: bool = Field(
         False,

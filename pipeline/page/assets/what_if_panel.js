@@ -16,9 +16,9 @@ export default {
         <form class="card" @submit.prevent="start">
           <fieldset><legend>Limits to try</legend>
             <ul class="limit-rows"><li v-for="(row, at) in rows" :key="row.key">
-              <label>Site <select v-model="row.site" @change="fill(row)"><option v-for="site in sites" :key="site.site" :value="site.site">{{ site.title }}</option></select></label>
-              <label>Limit <select v-model="row.limit" @change="fill(row)"><option v-for="limit in limits" :key="limit.key" :value="limit.key">{{ limit.title }}</option></select></label>
-              <label>Now {{ now(row) }} <input type="number" min="0.1" step="any" required v-model.number="row.value" :aria-label="'Value to try, now ' + now(row)"></label>
+              <label>Site <select :aria-label="'Site ' + (at + 1)" v-model="row.site" @change="fill(row)"><option v-for="site in sites" :key="site.site" :value="site.site">{{ site.title }}</option></select></label>
+              <label>Limit <select :aria-label="'Limit ' + (at + 1)" v-model="row.limit" @change="fill(row)"><option v-for="limit in limits" :key="limit.key" :value="limit.key">{{ limit.title }}</option></select></label>
+              <label>Now {{ now(row) }} <input type="number" min="0.1" step="any" required v-model.number="row.value" :aria-label="'Value ' + (at + 1) + ' to try, now ' + now(row)"></label>
               <button type="button" v-if="rows.length > 1" @click="rows.splice(at, 1)" :aria-label="'Leave out limit ' + (at + 1)">Leave out</button>
             </li></ul>
             <p class="buttons" style="margin-top: 12px"><button type="button" @click="add" :disabled="rows.length > 11">Another limit</button></p>

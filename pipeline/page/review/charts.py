@@ -197,7 +197,11 @@ def _compared_description(reviews: Sequence[SessionReview]) -> str:
 
 _WAVES = (
     ("Acceleration along the stroke, g", 190, (("z", "var(--value)"),)),
-    ("Acceleration across, g", 120, (("x", "var(--value)"), ("y", "var(--other)"))),
+    (
+        "Acceleration across, g: x, and y in orange",
+        120,
+        (("x", "var(--value)"), ("y", "var(--other)")),
+    ),
     ("Motor current, A", 110, (("current", "var(--value)"),)),
 )
 SPECTRUM_PX = 170

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SIZE_IN: Final = (11.0, 6.4)
-DPI: Final = 150
+SIZE_IN: Final = (8.25, 5.5)  # as wide as A4: what it says is read at its own size
+DPI: Final = 200
 INK, INK_2, LINE, VALUE, LIMIT, ADVISORY = (
     "#10202c",
     "#475b6a",
@@ -101,7 +101,7 @@ def _draw_panel(axis: Axes, review: SessionReview, panel: str, title: str, colum
         axis.step(minutes, values("dwell_advisory_s"), color=ADVISORY, ls="--", lw=1.0)
         axis.step(minutes, values("dwell_limit_s"), color=LIMIT, ls="--", lw=1.2)
     axis.plot(minutes, values(column), color=VALUE, lw=1.2)
-    axis.set_ylabel(title, color=INK, fontsize=9, rotation=0, ha="left", va="center", labelpad=70)
+    axis.set_ylabel(title, color=INK, fontsize=9, rotation=0, ha="left", va="center", labelpad=62)
     axis.grid(color=LINE, lw=0.6)
     axis.tick_params(colors=INK_2, labelsize=8)
     for side in ("top", "right"):

@@ -31,6 +31,7 @@ svg { width: 100%; height: auto; margin: 3mm 0 0 }
 table { border-collapse: collapse; width: 100% }
 th { text-align: left; font-weight: 500; color: #475b6a; font-size: 8.5pt }
 th, td { padding: 0.9mm 3mm 0.9mm 0; border-bottom: 0.2mm solid #dbe3e9; vertical-align: top }
+.columns > :last-child td:nth-child(2) { white-space: nowrap }
 .figures { display: flex; gap: 8mm; margin: 3mm 0 } .figures b { display: block; font-size: 14pt }
 .columns { display: grid; grid-template-columns: 3fr 2fr; gap: 8mm }
 footer { margin-top: 5mm; border-top: 0.2mm solid #dbe3e9; padding-top: 2mm }
