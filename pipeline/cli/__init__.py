@@ -20,6 +20,7 @@ from pipeline.cli import (
     compiling,
     demo,
     doctor,
+    exporting,
     fleet,
     recordings,
     terminal,
@@ -50,6 +51,7 @@ for command in (
     fleet.simulate,
     recordings.record,
     recordings.replay,
+    exporting.export,
     bench.calibrate,
     bench.evaluate,
 ):

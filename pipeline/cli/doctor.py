@@ -51,7 +51,7 @@ def doctor(config: ConfigFile = None) -> None:
 
     settings = load(config)
     fatal = False
-    for examine in (_configuration, _broker, _store, _page, _clock, _compiler):
+    for examine in (_configuration, _broker, _store, _influx, _page, _clock, _compiler):
         for finding in _surely(examine, settings):
             print(finding)
             fatal = fatal or finding.fatal
@@ -131,6 +131,23 @@ def _store(settings: Settings) -> Iterator[Finding]:
     if free < FREE_BYTES_LEAST:
         remedy = "free some space, or set store.directory to a larger disk"
         yield Finding("disk", f"{free / 1e9:.1f} GB are free", remedy)
+
+
+def _influx(settings: Settings) -> Iterator[Finding]:
+    """`run` starts without it: what it does not take waits in the store."""
+    from pipeline.app.draining import address, databases  # noqa: PLC0415
+    from pipeline.influx import DeniedError, RefusedError, Server, UnreachableError  # noqa: PLC0415
+
+    if settings.influx.url is None:
+        return
+    server = Server(address(settings))
+    try:
+        for name in sorted(set(databases(settings).values())):
+            server.query(name, "SHOW MEASUREMENTS LIMIT 1")
+            yield Finding("influx", f"{settings.influx.url} ({server.version}) lets us read {name}")
+    except (UnreachableError, DeniedError, RefusedError) as error:
+        remedy = "start it, make the bucket, or correct [influx]; until then the store keeps it all"
+        yield Finding("influx", f"{settings.influx.url} does not answer: {error}", remedy)
 
 
 def _page(settings: Settings) -> Iterator[Finding]:

@@ -29,6 +29,7 @@ IDLE_S: Final = 0.5  # engineering choice: a checkpoint a second brings somethin
 BACKOFF_S_MIN: Final = 0.5
 BACKOFF_S_MAX: Final = 30.0
 DENIED_S: Final = 15.0  # engineering choice: how soon a token or database set right is noticed
+TURN_S: Final = 2.0  # engineering choice: who stops us waits no longer, and one request, for it
 STORE_FAILED_S: Final = 1.0
 
 _log = structlog.get_logger("myoguard")
@@ -92,14 +93,20 @@ class Drain:
                 await asyncio.wait_for(stop.wait(), pause_s)
 
     def turn(self) -> float:
-        """Write at most one batch; for how long there is nothing more to do."""
+        """Write a batch, or as much of it as goes in some seconds; how long to wait then."""
         try:
             batch = self._batch or self._take_batch()
             if batch is None:
                 return IDLE_S
+            end_s = time.monotonic() + TURN_S
             while batch.left:
+                if time.monotonic() > end_s:
+                    return 0.0
                 self._write_next(batch)
             self._store.spool_acknowledge(batch.position, batch.refused, time.time_ns())
+            if batch.refused:
+                reason, points = batch.refused[-1].words, len(batch.refused)
+                _log.warning("InfluxDB refused points for good", points=points, reason=reason)
         except UnreachableError as error:
             return self._failed(DrainState.UNREACHABLE, error, self._wait_s(error.retry_after_s))
         except DeniedError as error:
@@ -138,7 +145,6 @@ class Drain:
         """Halve until the bad line stands alone. A server that dropped them all has said enough."""
         if len(lines) == 1 or error.dropped == len(lines):
             batch.refused += [Refused(line, str(error)) for line in lines]
-            _log.warning("InfluxDB refuses points", points=len(lines), reason=str(error))
             count = self.status.lines_refused + len(lines)
             self.status = replace(self.status, lines_refused=count)
             return
