@@ -33,8 +33,9 @@ ENV PATH=/opt/myoguard/bin:$PATH \
 USER 10001:10001
 VOLUME ["/data", "/cache"]
 EXPOSE 8080
-# It compiles for half a minute before it answers the first time.
+# Healthy is that guns are watched, not that a process lives. It compiles for half a minute before it
+# answers the first time.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=180s --retries=3 \
-    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/', timeout=4)"]
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:9464/ready', timeout=4)"]
 ENTRYPOINT ["myoguard"]
 CMD ["run"]

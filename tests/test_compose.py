@@ -380,12 +380,23 @@ def environment_of(file: Path, secrets: dict[str, str]) -> dict[str, str]:
     return {k: re.sub(r"\$\{(\w+):\?.*?\}", lambda m: secrets[m[1]], v) for k, v in asked.items()}
 
 
+def healthy(port: int) -> bool:
+    """What the image's own health check says, of another port."""
+    found = re.search(r'CMD (\["python", "-c", .*\])$', (ROOT / "Dockerfile").read_text(), re.M)
+    assert found is not None
+    program, *words = json.loads(found[1].replace(":9464/", f":{port}/"))
+    assert program == "python"
+    return (
+        subprocess.run([sys.executable, *words], capture_output=True, check=False).returncode == 0
+    )
+
+
 @pytest.mark.parametrize("start", [our_nats, our_mosquitto], ids=["nats", "mosquitto"])
 def test_the_pipeline_runs_with_its_containers_environment(start: Any, tmp_path: Path) -> None:
     """But for addresses: a gun's birth reaches InfluxDB, and so does what the pipeline says."""
     secrets = {**draw(tmp_path / "env"), "NORTH_GUN_1_PASSWORD": "guns-own"}
     given = environment_of(ROOT / "docker-compose.yml", secrets)
-    page_port = free_port()
+    page_port, metrics_port = free_port(), free_port()
     with start(tmp_path, secrets) as broker, influxd(tmp_path / "influxd") as engine:
         make_database(engine.port, given["MYOGUARD_INFLUX__BUCKET"])
         make_database(engine.port, given["MYOGUARD_INFLUX__BUCKET_LONG"])
@@ -400,6 +411,7 @@ def test_the_pipeline_runs_with_its_containers_environment(start: Any, tmp_path:
             "MYOGUARD_STORE__DIRECTORY": str(tmp_path / "store"),
             "MYOGUARD_PAGE__ACCOUNTS_FILE": str(tmp_path / "accounts.json"),
             "MYOGUARD_PAGE__PORT": str(page_port),
+            "MYOGUARD_METRICS__PORT": str(metrics_port),
         }
         variables = [f"{name}={value}" for name, value in given.items()]
         command = ["env", *variables, sys.executable, "-m", "pipeline.cli", "run"]
@@ -408,6 +420,7 @@ def test_the_pipeline_runs_with_its_containers_environment(start: Any, tmp_path:
             with pipeline.log.open("ab") as log:
                 pipeline.process = subprocess.Popen(command, stdout=log, stderr=log)
             until(pipeline._accepts, f"the page is served, log in {pipeline.log}", 120)
+            until(lambda: healthy(metrics_port), "the image's health check is content", 60)
             gun = Talker(broker.port, "north/gun-1", "guns-own")
             birth = DeviceState(DeviceId("north", "gun-1"), online=True, boot_id=1, model="hx-16")
             gun.client.publish(*wire.encode(birth), qos=1, retain=True)
