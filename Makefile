@@ -8,7 +8,7 @@ ARGS ?=
 SUITE := var/suite
 
 .DEFAULT_GOAL := help
-.PHONY: help setup servers demo up down secrets dashboards test check bench evaluate clean
+.PHONY: help setup servers demo up down secrets dashboards test check bench evaluate quality clean
 
 help: ## Say what there is
 	@awk -F ': .*## ' '/^[a-z]+:.* ## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -81,8 +81,12 @@ bench: $(VENV)/.complete ## Measure what a frame, a hop and a checkpoint cost
 	@$(BIN)/pytest benchmarks --benchmark-only $(ARGS)
 
 evaluate: $(VENV)/.complete ## Score detection on simulated sessions; ARGS=DIR for others
-	@test -n "$(ARGS)" || test -e $(SUITE)/complete || $(BIN)/python -m benchmarks.suite $(SUITE)
-	@$(BIN)/myoguard evaluate $(or $(ARGS),$(SUITE))
+	@test -n "$(ARGS)" || $(BIN)/python -m benchmarks.suite $(SUITE)
+	@$(BIN)/myoguard evaluate $(or $(ARGS),$(SUITE)/test)
+
+quality: $(VENV)/.complete ## Write docs/detection-quality.md anew; ARGS=DIR scores other sessions too
+	@$(BIN)/python -m benchmarks.suite $(SUITE)
+	@$(BIN)/python -m benchmarks.detection_quality $(SUITE) $(ARGS)
 
 clean: ## Remove what was installed, compiled and cached here
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .benchmarks var

@@ -24,7 +24,7 @@ IMPACTS = ((0.0, 90.0), (0.16, 30.0), (0.27, 10.0))  # (after landing [s], peak 
 IMPACT_S = 0.004
 SETTLE_S = 0.6  # laying a gun down
 TRANSFER_S = 0.9  # moving through the air to another site
-AIR_TREMOR_DEG = 2.5  # a gun not resting on anything
+AIR_SHAKE_DEG = np.array([2.0, 1.5])  # tremor and posture of a gun not resting on anything
 STEP_HZ = 1.9  # walking
 REST_ANGLE_RAD = -math.pi / 2.0  # lying on its side: x points up
 
@@ -80,7 +80,7 @@ class Hand:
         self._postures = [Wander(15.0, rng), Wander(15.0, rng)]
         self._slips = [Wander(1.5, rng), Wander(1.5, rng)]
         self._phase = 0.0
-        self._shaky_deg = AIR_TREMOR_DEG
+        self._shaky_deg = AIR_SHAKE_DEG
 
     def move(self, segment: Segment, count: int, dt: float) -> Moves:
         """The next `count` samples, `dt` apart, doing what the segment says."""
@@ -92,6 +92,10 @@ class Hand:
             self._position = path[-1].copy()
             lying = segment.motion in (Motion.LIE, Motion.FALL)
             angles = self._lie(t) if lying else self._held_angles(path)
+            if segment.motion is Motion.ROCK:
+                angles[:, 0] += math.radians(segment.rock_deg) * np.sin(
+                    2.0 * math.pi * segment.rock_hz * t
+                )
         shaken = angles + self._shake(segment, count, dt)
         slow_g = -_gravity(shaken)
         support = np.full(count, HELD)
@@ -166,17 +170,21 @@ class Hand:
         return path
 
     def _shake(self, segment: Segment, count: int, dt: float) -> FloatArray:
-        """Tremor [rad]: slow sway, posture drift and the 8-12 Hz tremor of a hand that works."""
-        aim = AIR_TREMOR_DEG if segment.airborne else self._operator.tremor_deg
+        """Tremor [rad]: sway, the 8-12 Hz tremor of a hand that works, and a drifting posture."""
+        aim = np.array([self._operator.tremor_deg, self._operator.posture_deg])
         if segment.motion in (Motion.LIE, Motion.FALL):
-            aim = 0.0
-        level = aim + (self._shaky_deg - aim) * np.exp(-np.arange(1, count + 1) * dt / 0.2)
-        self._shaky_deg = float(level[-1])
+            aim[:] = 0.0
+        elif segment.airborne:
+            aim = np.maximum(aim, AIR_SHAKE_DEG)
+        fading = np.exp(-np.arange(1, count + 1) * dt / 0.2)[:, None]
+        levels = aim + (self._shaky_deg - aim) * fading
+        self._shaky_deg = levels[-1].copy()
         physiological = 0.1 * np.sin(
             2.0 * math.pi * self._rng.uniform(8.0, 12.0) * dt * np.arange(count)
         )
         columns = [
-            level * (0.8 * tremor.next(count, dt) + 0.6 * posture.next(count, dt) + physiological)
+            levels[:, 0] * (tremor.next(count, dt) + physiological)
+            + levels[:, 1] * posture.next(count, dt)
             for tremor, posture in zip(self._tremors, self._postures, strict=True)
         ]
         tremor_rad: FloatArray = np.radians(np.column_stack(columns))

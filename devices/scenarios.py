@@ -76,6 +76,17 @@ _ALL = (
         (_SET_DOWN, Segment(60.0, Motion.CREEP, 28.0, creep_cm_s=0.125), _AWAY),
     ),
     Script(
+        "rocking",
+        "rocking the wrist by 8 degrees on one spot for 38 s: looks like gliding",
+        (_SET_DOWN, Segment(38.0, Motion.ROCK, 28.0), _AWAY),
+    ),
+    Script(
+        "slip_and_return",
+        "slips off the spot for half a second and comes back",
+        (_SET_DOWN, _hold(16.0), Segment(0.5, Motion.ROCK, 28.0, rock_deg=14.0, rock_hz=1.0),
+         _hold(22.0), _AWAY),
+    ),
+    Script(
         "lift_and_return",
         "two lifts of well under a second do not restart the clock",
         (_SET_DOWN, _hold(16.0), Segment(0.5, Motion.RETURN), _hold(14.0),
@@ -161,8 +172,9 @@ def bench_script(speed_count: int) -> Script:
 
 # What a therapist does next at a site, and how often; the mix of the shared recordings and more.
 _TREATMENTS: Mapping[str, float] = {
-    "glide": 0.24, "dwell": 0.16, "near_dwell": 0.06, "press": 0.14, "near_press": 0.06,
-    "tendon": 0.12, "graze": 0.08, "bone": 0.08, "circle": 0.06,
+    "glide": 0.21, "dwell": 0.15, "near_dwell": 0.06, "press": 0.12, "near_press": 0.06,
+    "tendon": 0.10, "graze": 0.07, "bone": 0.07, "circle": 0.05, "speeds": 0.04, "lifts": 0.03,
+    "table": 0.02, "carried": 0.02,
 }  # fmt: skip
 
 
@@ -191,6 +203,8 @@ def _treatment(rng: np.random.Generator, speed: int, force_n: float) -> list[Seg
         return _hard_ground(rng, kind, speed, force_n)
     if kind in ("press", "near_press"):
         return _press(rng, kind, speed, force_n)
+    if kind in ("speeds", "lifts", "table", "carried"):
+        return _interrupted(rng, kind, speed, force_n)
     spans_s = {
         "glide": (8.0, 20.0),
         "dwell": (34.0, 44.0),
@@ -200,6 +214,25 @@ def _treatment(rng: np.random.Generator, speed: int, force_n: float) -> list[Seg
     motion = {"glide": Motion.GLIDE, "circle": Motion.CIRCLE}.get(kind, Motion.HOLD)
     seconds, radius_cm = float(rng.uniform(*spans_s[kind])), float(rng.uniform(0.8, 2.0))
     return [Segment(seconds, motion, force_n, speed=speed, radius_cm=radius_cm)]
+
+
+def _interrupted(rng: np.random.Generator, kind: str, speed: int, force_n: float) -> list[Segment]:
+    """Work between changes of speed, a dwell with short lifts, or a running gun put away."""
+    if kind in ("table", "carried"):
+        away = Motion.LIE if kind == "table" else Motion.WALK
+        return [Segment(float(rng.uniform(8.0, 30.0)), away, speed=speed)]
+    if kind == "speeds":
+        return [
+            Segment(float(rng.uniform(4.0, 9.0)), Motion.GLIDE, force_n, speed=each)
+            for each in (speed, int(rng.integers(4)), speed)
+        ]
+    segments = [Segment(float(rng.uniform(13.0, 15.0)), Motion.HOLD, force_n, speed=speed)]
+    for _ in range(2):
+        segments += [
+            Segment(float(rng.uniform(0.3, 0.6)), Motion.RETURN, speed=speed),
+            Segment(float(rng.uniform(13.0, 15.0)), Motion.HOLD, force_n, speed=speed),
+        ]
+    return segments
 
 
 def _press(rng: np.random.Generator, kind: str, speed: int, force_n: float) -> list[Segment]:

@@ -19,6 +19,7 @@ class Motion(StrEnum):
     HOLD = "hold"  # on one spot, but for a hand's tremor
     GLIDE = "glide"  # to and fro along the limb, tilting with its curve
     CIRCLE = "circle"  # around the spot, `radius_cm` from its centre
+    ROCK = "rock"  # on one spot, tilting to and fro by `rock_deg` about it
     CREEP = "creep"  # slowly along the limb at `creep_cm_s`
     MOVE = "move"  # through the air to another site
     RETURN = "return"  # up and back to the same spot
@@ -41,6 +42,8 @@ class Segment:
     speed: int | None = 1  # index into the model's speeds, at most the last; None: off
     radius_cm: float = 1.5
     creep_cm_s: float = 0.12
+    rock_deg: float = 8.0
+    rock_hz: float = 0.5
     jam_n_m: float = 0.0  # something blocks the crank
     pad: Tissue | None = None  # a known tissue in place of a drawn one (the bench)
     site: str | None = None  # what the console says from here on

@@ -34,6 +34,7 @@ SURE_LOW, SURE_HIGH = 0.9, 1.1  # of a limit: in between is not scored (contract
 DWELL_ALLOWED = 0.85
 EXCESS_DELAY_S, EXTREME_DELAY_S, TENDON_DELAY_S = 1.0, 0.5, 1.0
 TOUCH_N = 1.0  # mean force that counts as contact
+LIFT_S = 1.0  # a shorter lift does not restart the dwell clock (contract, "Use alarms")
 TOUCH_S = 0.2  # the mean it is judged on: a bouncing head is off the skin for two strokes
 
 
@@ -83,7 +84,7 @@ def tracks(takes: Sequence[Take]) -> Tracks:
     mean_n = _centred_mean(edges, impulse, t, 1.0)
     touch = _centred_mean(edges, impulse, t, TOUCH_S) > TOUCH_N
     row = np.clip(np.searchsorted(edges, t, side="right") - 1, 0, len(force) - 1)
-    dwell_s = _dwell(position[row], touch, mean_n > TOUCH_N)
+    dwell_s = _dwell(position[row], touch)
     return Tracks(mean_n, np.where(touch, kind[row], 0).astype(np.int8), dwell_s)
 
 
@@ -96,15 +97,14 @@ def _centred_mean(
     return mean
 
 
-def _dwell(
-    position_cm: FloatArray, touch: NDArray[np.bool_], near: NDArray[np.bool_]
-) -> FloatArray:
-    """Seconds on one spot at every grid point; `near` is contact, lifts under 1 s included."""
+def _dwell(position_cm: FloatArray, touch: NDArray[np.bool_]) -> FloatArray:
+    """Seconds on one spot at every grid point."""
     out = np.zeros(len(touch))
-    anchor, clock = position_cm[0], 0.0
+    anchor, clock, lifted = position_cm[0], 0.0, 0
     for i in range(len(out)):
+        lifted = 0 if touch[i] else lifted + 1
         moved = position_cm[i] - anchor
-        if not near[i] or moved[0] ** 2 + moved[1] ** 2 > SPOT_CM**2:
+        if lifted * GRID_S >= LIFT_S or moved[0] ** 2 + moved[1] ** 2 > SPOT_CM**2:
             anchor, clock = position_cm[i], 0.0
         elif touch[i]:
             clock += GRID_S

@@ -16,7 +16,10 @@ from devices.gun import BOOST, HOLD_SPEED, SAG, FloatArray, Physics
 from devices.profile import Governor, Head, Profile
 
 MECHANICS_SPREAD = 0.15  # masses, stiffness, friction and damping of one unit against its model
+TORQUE_SHARE = 2.0 / 3.0  # of that spread: motor data sheets give ±10 %
 MOUNT_DEG_MAX = 10.0
+TREMOR_DEG = (0.3, 3.0)  # from a steady hand to one that shakes visibly
+POSTURE_DEG = (0.2, 1.0)  # engineering choice: what the arm of somebody who stands still drifts
 RATE_ERROR_MAX = 0.03  # true sampling rate against nominal
 RATE_DRIFT_MAX = 0.002  # slow swing of the true rate with temperature
 RATE_MEASUREMENT_SD = 0.0005  # what `rate_hz` in a frame is off by
@@ -67,7 +70,8 @@ class Operator:
     push_rate_s: float
     force_wander: float  # relative standard deviation
     force_wander_s: float
-    tremor_deg: float  # standard deviation of attitude while holding
+    tremor_deg: float  # standard deviation of attitude while holding, by trembling
+    posture_deg: float  # and by a posture that drifts over a quarter of a minute
     swing_deg: float  # attitude at the ends of a glide
     glide_cm_s: float
     glide_cm: float  # half the length of a glide
@@ -81,7 +85,10 @@ def draw_unit(profile: Profile, rng: np.random.Generator, head: str | None = Non
         raise ValueError(f"{profile.model} has no head {head!r}; it has {kinds}")
     low, high = math.log(RECTIFICATION_G_PER_G2[0]), math.log(RECTIFICATION_G_PER_G2[1])
     spread = MECHANICS_SPREAD
-    names = ("reciprocating", "head", "inertia", "friction", "unbalance", "torque", "resistance")
+    names = (
+        "reciprocating", "head", "inertia", "friction", "unbalance", "torque", "resistance",
+        "housing",
+    )  # fmt: skip
     return Unit(
         profile=profile,
         head=heads[int(rng.integers(len(heads)))],
@@ -121,7 +128,8 @@ def draw_operator(rng: np.random.Generator) -> Operator:
         push_rate_s=float(rng.uniform(3.5, 6.0)),
         force_wander=float(rng.uniform(0.02, 0.06)),
         force_wander_s=float(rng.uniform(0.7, 2.5)),
-        tremor_deg=float(math.exp(rng.uniform(math.log(0.3), math.log(1.2)))),
+        tremor_deg=float(math.exp(rng.uniform(math.log(TREMOR_DEG[0]), math.log(TREMOR_DEG[1])))),
+        posture_deg=float(rng.uniform(*POSTURE_DEG)),
         swing_deg=float(rng.uniform(4.0, 15.0)),
         glide_cm_s=float(rng.uniform(2.5, 7.0)),
         glide_cm=float(rng.uniform(5.0, 11.0)),
@@ -132,7 +140,7 @@ def draw_operator(rng: np.random.Generator) -> Operator:
 BENCH_OPERATOR = Operator(
     hand_kg=0.34, grip_stiffness_n_m=24e3, grip_damping_n_s_m=75.0, arm_stiffness_n_m=700.0,
     arm_damping_n_s_m=30.0, push_rate_s=5.0, force_wander=0.004, force_wander_s=1.0,
-    tremor_deg=0.3, swing_deg=4.0, glide_cm_s=3.0, glide_cm=5.0,
+    tremor_deg=0.24, posture_deg=0.18, swing_deg=4.0, glide_cm_s=3.0, glide_cm=5.0,
 )  # fmt: skip
 
 
@@ -151,7 +159,8 @@ def physics(unit: Unit, operator: Operator) -> Physics:
         friction_n_m=drive.friction_n_m * scale["friction"],
         viscous_n_m_s=0.4 * drive.friction_n_m / top_rad_s,
         pin_friction_m=0.05 * _PIN_RADIUS_M * scale["friction"],
-        torque_constant_n_m_a=motor.torque_constant_n_m_a * (1.0 + 0.3 * (scale["torque"] - 1.0)),
+        torque_constant_n_m_a=motor.torque_constant_n_m_a
+        * (1.0 + TORQUE_SHARE * (scale["torque"] - 1.0)),
         resistance_ohm=motor.resistance_ohm * scale["resistance"],
         inductance_h=motor.inductance_h,
         current_limit_a=motor.current_limit_a,
@@ -162,7 +171,7 @@ def physics(unit: Unit, operator: Operator) -> Physics:
         governor_integral_s=0.08,
         boost_ratio=drive.boost_ratio,
         boost_current_a=drive.boost_current_a,
-        housing_kg=unit.profile.housing.mass_kg,
+        housing_kg=unit.profile.housing.mass_kg * scale["housing"],
         hand_kg=operator.hand_kg,
         grip_stiffness_n_m=operator.grip_stiffness_n_m,
         grip_damping_n_s_m=operator.grip_damping_n_s_m,

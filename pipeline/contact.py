@@ -10,8 +10,7 @@ pipeline.kernels; numpy and numba only, no I/O, no clock. In plain words:
   unit and weighed with what the current says, over the last windows.
 - Stiffness is read from the same waveform: how hard the spring is, how peaked the pulses are, and
   how much the head bounces on every second stroke.
-- A spot is an attitude: gravity turns as the gun glides along a limb. The anchor follows slow
-  drift, so that posture does not count as moving; leaving it by over SPOT_DEG does.
+- How long the head has been on one spot is told from the gun's attitude (pipeline.dwell).
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from pipeline import dwell
 from pipeline.force import (
     FORCE_HOPS,
     N_CUES,
@@ -33,12 +33,11 @@ from pipeline.force import (
     shape_distance,
     update_force,
 )
-from pipeline.kernels import HOP_S, MIN_PRESENT, Record
+from pipeline.kernels import MIN_PRESENT, Record
 from pipeline.waveform import N_PARAMETERS
 
 OFF, STARTING, RUNNING, STALLED = range(4)
 GOOD, DEGRADED, BAD = range(3)
-RECENT = 4  # hops kept for the one-second means
 
 # Work over the no-load baseline, as a share of it. 10 N doubles the current on every bench seen;
 # noise and bearing drift stay under a tenth. Engineering choices with a deadband between them.
@@ -54,16 +53,6 @@ RELEARN_MOST = 0.3  # a unit whose baseline has left its bench by more needs a n
 STALL_SHAKE = 0.15  # of the free-running RMS: the crank does not turn
 STALL_WORK = 3.0  # times the no-load current
 STARTING_HOPS = 3  # inrush lasts 0.1-0.5 s (contract); the window needs one hop more
-LIFT_S = 1.0  # contract: a lift of under 1 s does not restart the dwell clock
-DRAIN_SLOW, DRAIN_FAST = (
-    1.0,
-    20.0,
-)  # seconds of dwell lost per second off the spot, before and after
-# Gliding 3 cm along a limb turns the gun by about 4-5° (limb radius 4-8 cm, and the wrist follows
-# part of it); tremor averaged over 1 s and a drifting posture stay under it. Engineering choice; on
-# 114 labelled sessions 3.0 missed 6 % of the dwells, 4.0 under 2 %, and neither called a false one.
-SPOT_DEG = 4.0
-ANCHOR_S = 15.0  # time constant of the anchor: a creep under 0.2 °/s counts as posture
 CLIPPED_BAD = 0.2  # share of samples at the end of the scale beyond which the waveform is lost
 FORCE_FLOOR_N = 0.5
 HOLD_GROWTH = 2.0  # a held force doubles its variance each hop; engineering choice
@@ -87,14 +76,7 @@ CONTACT = np.dtype(
         ("cues", "f8", (FORCE_HOPS, N_CUES)),
         ("raw_n", "f8"),
         ("stiffness", "f8"),
-        ("gravity", "f8", (RECENT, 3)),
-        ("n_gravity", "i4"),
-        ("tilt", "f8", 3),  # last second's mean direction of gravity
-        ("anchor", "f8", 3),
-        ("has_anchor", "i4"),
-        ("dwell_s", "f8"),
-        ("lift_s", "f8"),
-        ("motion_deg_s", "f8"),
+        *dwell.STATE,
     ],
     align=True,
 )
@@ -209,65 +191,6 @@ def _relearn(c: Record, unit: Record, row: Record, a1: float, i0: float) -> None
     c.a1_scale = min(max(for_a1, 1.0 - min(most, 0.7)), 1.0 + most)
     c.i0_scale = min(max(for_i0, 1.0 - min(most, 0.7)), 1.0 + most)
     c.learnt = min(c.learnt + 1, 1000)
-
-
-@njit(cache=True, nogil=True)
-def _update_tilt(c: Record, row: Record) -> None:
-    """Direction of gravity over the last second, and how fast it turns."""
-    size = 0.0
-    for k in range(3):
-        size += row.mean[k] ** 2
-    size = max(math.sqrt(size), 1e-3)
-    for j in range(RECENT - 1):
-        for k in range(3):
-            c.gravity[j, k] = c.gravity[j + 1, k]
-    for k in range(3):
-        c.gravity[RECENT - 1, k] = row.mean[k] / size
-    c.n_gravity = min(c.n_gravity + 1, RECENT)
-    before = c.tilt.copy()
-    norm = 0.0
-    for k in range(3):
-        total = 0.0
-        for j in range(RECENT - c.n_gravity, RECENT):
-            total += c.gravity[j, k]
-        c.tilt[k] = total
-        norm += total * total
-    norm = max(math.sqrt(norm), 1e-6)
-    for k in range(3):
-        c.tilt[k] /= norm
-    c.motion_deg_s = angle_deg(before, c.tilt) / HOP_S if c.n_gravity > 1 else 0.0
-
-
-@njit(cache=True, nogil=True)
-def angle_deg(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """Angle between two unit vectors, by the chord: exact where it is small."""
-    chord = math.sqrt((a[0] - b[0]) ** 2 + (a[1] - b[1]) ** 2 + (a[2] - b[2]) ** 2)
-    return math.degrees(2.0 * math.asin(min(0.5 * chord, 1.0)))
-
-
-@njit(cache=True, nogil=True)
-def _update_dwell(c: Record) -> None:
-    """The dwell clock: fills on the spot, drains off the skin, empties on another spot."""
-    if c.contact == 0:
-        c.lift_s += HOP_S
-        rate = DRAIN_SLOW if c.lift_s <= LIFT_S else DRAIN_FAST
-        c.dwell_s = max(c.dwell_s - rate * HOP_S, 0.0)
-        if c.dwell_s == 0.0:
-            c.has_anchor = 0
-        return
-    c.lift_s = 0.0
-    if c.has_anchor == 1 and angle_deg(c.anchor, c.tilt) > SPOT_DEG:
-        c.has_anchor = 0
-    if c.has_anchor == 0:
-        for k in range(3):
-            c.anchor[k] = c.tilt[k]
-        c.has_anchor = 1
-        c.dwell_s = 0.0
-        return
-    follow = HOP_S / ANCHOR_S
-    for k in range(3):
-        c.anchor[k] += follow * (c.tilt[k] - c.anchor[k])
-    c.dwell_s += HOP_S
 
 
 @njit(cache=True, nogil=True)
@@ -400,9 +323,9 @@ def interpret(
         quality = _quality(row)
         if row.present >= MIN_PRESENT:
             if row.clipped == 0.0:  # a clipped wave has a false mean
-                _update_tilt(c, row)
+                dwell.update_tilt(c, row)
             _step(c, units[row.slot], row, model, quality)
             if c.motor == STALLED:
                 quality = BAD  # a crank that stands still says nothing of the tissue
-        _update_dwell(c)
+        dwell.update_dwell(c, c.contact == 1)
         _fill(c, row, quality, out[j])

@@ -14,17 +14,21 @@ from devices.tissue import Client
 from devices.unit import BENCH_OPERATOR, draw_operator, draw_unit
 from pipeline.model import DeviceId
 
-SEED = 5
+SEED = 4
 MODEL = "hx-12"
 STROKE_M = 0.012
 GUN = DeviceId("clinic", "gun-1")
 
 
 def player() -> Player:
-    """A unit of MODEL with a hard ball, in some adult's hand, on a body neither soft nor tense."""
+    """A unit of MODEL with a hard ball, in some adult's hand, on a body neither soft nor tense.
+
+    The limbs are of ordinary curvature: on a narrow one small circles turn the gun like a glide.
+    """
     rng = np.random.default_rng(SEED)
     unit = draw_unit(load_profile(MODEL), rng, "ball")
-    return Player(GUN, unit, draw_operator(rng), Client(tension=0.4))
+    operator = replace(draw_operator(rng), swing_deg=6.0, glide_cm=8.0)
+    return Player(GUN, unit, operator, Client(tension=0.4))
 
 
 def write_gun_bench(folder: Path, name: str, clock: LoadcellClock) -> None:

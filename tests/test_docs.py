@@ -18,6 +18,7 @@ from pipeline import (
     alarm_docs,
     calibration,
     contact,
+    dwell,
     force,
     kernels,
     model,
@@ -39,7 +40,7 @@ FENCE = re.compile(r"```(\w*)\n(.*?)```", re.DOTALL)
 CODE = re.compile(r"`([^`\n]+)`")
 # Of what `code` stands for: a file of this repository, in whole or by its folder.
 OUR_PATH = re.compile(r"(?:pipeline|devices|dashboards|deploy|tests|benchmarks|docs)/[\w./-]*\w/?")
-MATHS = (contact, force, waveform, kernels, tracking, weighting, stiffness, rules.conditions)
+MATHS = (contact, dwell, force, waveform, kernels, tracking, weighting, stiffness, rules.conditions)
 
 
 def text_of(page: Path) -> str:

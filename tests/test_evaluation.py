@@ -12,7 +12,7 @@ import pytest
 
 from devices.recording import LoadcellClock
 from pipeline import evaluation
-from pipeline.evaluation import Hazard, Replayed, Report, SessionResult, Truth
+from pipeline.evaluation import Hazard, Report, SessionResult, Truth
 from pipeline.model import Alarm, AlarmState, DeviceId, Priority, Quality
 
 S = 1_000_000_000
@@ -55,7 +55,7 @@ def alarm(state: AlarmState, at_s: float) -> Alarm:
 
 
 def truth(*hazards: Hazard) -> Truth:
-    return Truth("t", "m", 0, hazards, np.zeros(0), np.zeros(0, np.int64))
+    return Truth("t", "m", 0, hazards, np.zeros(0), np.zeros(0, np.int64), np.zeros(0))
 
 
 def hazard(onset_s: float, end_s: float, must: bool = True) -> Hazard:
@@ -63,7 +63,7 @@ def hazard(onset_s: float, end_s: float, must: bool = True) -> Hazard:
 
 
 def result(alarms: list[Alarm], *hazards: Hazard) -> evaluation.Score:
-    return evaluation.score(truth(*hazards), Replayed(alarms, [])).scores["OVERDWELL"]
+    return evaluation.score(truth(*hazards), alarms, []).scores["OVERDWELL"]
 
 
 UP, DOWN = AlarmState.ACTIVE_UNACK, AlarmState.RTN_UNACK
@@ -122,7 +122,7 @@ def test_wilson_interval_of_known_cases() -> None:
 
 
 def test_a_rule_without_labels_is_not_scored() -> None:
-    report = Report([SessionResult("s", "m", True, {}, [], 0.0, [])], ())
+    report = Report([SessionResult("s", "m")])
     assert report.to_json()["rules"] == {}
 
 

@@ -229,6 +229,8 @@ EXPECTED: dict[str, set[str]] = {
     "bone": {"TENDON_PROXIMITY"},
     "circles_in_place": {"OVERDWELL_ADVISORY", "OVERDWELL"},
     "slow_creep": {"OVERDWELL_ADVISORY"},
+    "rocking": {"OVERDWELL_ADVISORY", "OVERDWELL"},
+    "slip_and_return": {"OVERDWELL_ADVISORY", "OVERDWELL"},
     "lift_and_return": {"OVERDWELL_ADVISORY", "OVERDWELL"},
     "flaky_network": {"OVERDWELL_ADVISORY", "OVERDWELL", "EXCESS_PRESSURE"},
     "clock_step": {"OVERDWELL_ADVISORY", "OVERDWELL"},

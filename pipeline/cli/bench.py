@@ -10,6 +10,8 @@ import typer
 from pipeline.cli import compiling, terminal
 from pipeline.cli.watch import ConfigFile
 
+SESSIONS_A_PROCESS = 16  # engineering choice: another process takes as long to start as 16 sessions
+
 
 def calibrate(
     bench: Annotated[Path, typer.Argument(metavar="BENCH.parquet", help="The gun's recording.")],
@@ -43,6 +45,9 @@ def evaluate(
     as_json: Annotated[
         bool, typer.Option("--json", help="The figures as one JSON object.")
     ] = False,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Without it one for every 16 sessions, at most two.")
+    ] = None,
     config: ConfigFile = None,
 ) -> None:
     """Score the alarms of labelled recordings: recall, precision, delay, force error.
@@ -55,8 +60,10 @@ def evaluate(
     from pipeline.cli import benching  # noqa: PLC0415
     from pipeline.config import load  # noqa: PLC0415
 
-    with terminal.progress("Evaluating", benching.count_sessions(folder)) as shown:
-        report = benching.evaluate(load(config), folder, shown)
+    sessions = benching.count_sessions(folder)
+    processes = processes or min(2, 1 + sessions // SESSIONS_A_PROCESS)
+    with terminal.progress("Evaluating", sessions) as shown:
+        report = benching.evaluate(load(config), folder, shown, processes)
     if as_json:
         print(benching.as_json(report))
     else:

@@ -85,7 +85,9 @@ def count_sessions(folder: Path) -> int:
     return len(list(folder.glob("*.truth.json")))
 
 
-def evaluate(settings: Settings, folder: Path, shown: Callable[[int], None]) -> Report:
+def evaluate(
+    settings: Settings, folder: Path, shown: Callable[[int], None], processes: int = 1
+) -> Report:
     """Score a folder of labelled recordings under the settings in force."""
     guns = known_guns(settings)
     monitor = MonitorSettings(
@@ -96,6 +98,7 @@ def evaluate(settings: Settings, folder: Path, shown: Callable[[int], None]) -> 
         strokes_m=strokes_m(all_profiles(settings.profiles.directory)),
         settings=monitor,
         priors=guns.priors,
+        processes=processes,
         progress=lambda done, _total: shown(done),
     )
 
@@ -114,27 +117,69 @@ def _without_nan(value: Any) -> Any:  # any JSON value
 
 
 def tables(report: Report) -> list[Table | str]:
-    """The figures for people: by rule, then force, then what went wrong where."""
+    """The figures for people: by rule, then force, then broken down, then what went wrong."""
     figures = report.to_json()
     rules = Table("rule", "found", "recall", "raises", "precision", "delay p50", "p95", box=None)
-    for rule, row in figures["rules"].items():
+    sure = Table("95 % intervals", "recall", "precision", "p50", "p95", "false in 10 h", box=None)
+    for rule, row in (*figures["rules"].items(), ("together", figures["together"])):
+        delays = [row[name] for name in ("delay_s_p50", "delay_s_p95") if name in row]
         rules.add_row(
             f"[bold]{rule}[/]" if rule in GATED else rule,
             f"{row['found']}/{row['must']}",
             _share(row["recall"]),
             f"{row['true_raises']}/{row['raises']}",
             _share(row["precision"]),
-            _seconds(row["delay_s_p50"]),
-            _seconds(row["delay_s_p95"]),
+            *(_seconds(delay["value"]) for delay in delays),
         )
-    force = figures["force"]
-    closing = (
-        f"{figures['sessions']} sessions, {figures['contact_h']:.2f} h of contact, "
-        f"{figures['false_use_alarms_per_10_h']:.1f} false alarms in 10 h of contact; "
-        f"force error {_share(force['median'])} (median), {_share(force['p95'])} (95 %) "
-        f"over {force['n']} hops"
+        sure.add_row(
+            rule,
+            _span(row["recall_95"], 100.0, 0),
+            _span(row["precision_95"], 100.0, 0),
+            *(_span((delay["low"], delay["high"]), 1.0, 2) for delay in delays),
+            *([_span((row["false"]["low"], row["false"]["high"]), 1.0, 1)] if delays else []),
+        )
+    return [rules, "", sure, _closing(figures), _broken_down(report), *figures["remarks"]]
+
+
+def _span(interval: tuple[float, float], scale: float, digits: int) -> str:
+    """An interval in words."""
+    low, high = interval
+    if math.isnan(low):
+        return "–"
+    return f"{scale * low:.{digits}f} to {scale * high:.{digits}f}"
+
+
+def _closing(figures: Mapping[str, Any]) -> str:
+    force, false = figures["force"], figures["false_use_alarms_per_10_h"]
+    return (
+        f"\n{figures['sessions']} sessions of {figures['guns']} guns, "
+        f"{figures['contact_h']:.2f} h of contact; false alarms with an aim in 10 h of contact: "
+        f"{false['value']:.1f} ({false['low']:.1f} to {false['high']:.1f}); force error "
+        f"{_with_interval(*force['median'].values())} (median), "
+        f"{_with_interval(*force['p95'].values())} (95 %) over {force['n']} hops. "
+        "In brackets: 95 % intervals.\n"
     )
-    return [rules, closing, *figures["remarks"]]
+
+
+def _broken_down(report: Report) -> Table:
+    table = Table("", *(f"{rule}" for rule in report.gated), "force p50", "p95", box=None)
+    table.title = "found, and raises that were right"
+    parts = (report.by_gun(), report.by_head(), report.by_speed(), report.by_force())
+    for rows in parts:
+        for row in rows:
+            scores = [row.scores[rule] for rule in report.gated]
+            table.add_row(
+                row.label,
+                *(f"{s.found}/{s.must}, {s.true_raises}/{s.raises}" for s in scores),
+                _share(row.force_quantile(0.5)),
+                _share(row.force_quantile(0.95)),
+            )
+        table.add_section()
+    return table
+
+
+def _with_interval(value: float, low: float, high: float) -> str:
+    return f"{_share(value)} ({_span((low, high), 100.0, 1)})"
 
 
 def _share(value: float) -> str:

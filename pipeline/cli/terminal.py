@@ -27,7 +27,7 @@ SENTENCES: Final = frozenset(
         "pipeline.capture.RecordingError",
         "pipeline.cli.terminal.CommandError",
         "pipeline.config.faults.ConfigError",
-        "pipeline.evaluation.EvaluationError",
+        "pipeline.evaluation.truth.EvaluationError",
         "pipeline.link.BrokerError",
         "pipeline.page.server.PageError",
         "pipeline.sources.source.SourceError",

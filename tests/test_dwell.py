@@ -1,0 +1,137 @@
+"""The dwell clock on made-up attitudes: trembling, gliding, slipping, lifting, creeping."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from pipeline import dwell
+from pipeline.contact import CONTACT
+from pipeline.kernels import HOP, HOP_S
+
+Floats = NDArray[np.float64]
+HOPS = round(40.0 / HOP_S)
+T_S = np.arange(HOPS) * HOP_S
+STILL = np.zeros(HOPS)
+
+
+def attitudes(along_deg: Floats, across_deg: Floats) -> Floats:
+    """Unit gravity of two angles of tilt, a row a hop."""
+    along, across = np.radians(along_deg), np.radians(across_deg)
+    return np.column_stack(
+        [np.sin(along), np.cos(along) * np.sin(across), np.cos(along) * np.cos(across)]
+    )
+
+
+def clock(gravity: Floats, contact: NDArray[np.bool_] | None = None) -> Floats:
+    """`dwell_s` after each hop."""
+    state, row = np.zeros(1, CONTACT), np.zeros(1, HOP)
+    out = np.empty(len(gravity))
+    for k, direction in enumerate(gravity):
+        row["mean"][0, :3] = direction
+        dwell.update_tilt(state[0], row[0])
+        dwell.update_dwell(state[0], contact is None or bool(contact[k]))
+        out[k] = state["dwell_s"][0]
+    return out
+
+
+def tremor(deg: float, seed: int) -> Floats:
+    """Two angles that wander about 0 with a correlation time of 0.35 s, seen through 0.5 s."""
+    rng = np.random.default_rng(seed)
+    print(f"seed {seed}")
+    keep = math.exp(-0.05 / 0.35)
+    fine = np.zeros((5 * HOPS + 10, 2))
+    for k in range(1, len(fine)):
+        fine[k] = keep * fine[k - 1] + math.sqrt(1 - keep**2) * rng.normal(0.0, deg, 2)
+    weights = np.sin(np.pi * (np.arange(10) + 0.5) / 10) ** 2
+    weights /= weights.sum()
+    return np.array([weights @ fine[5 * k : 5 * k + 10] for k in range(HOPS)])
+
+
+@pytest.mark.parametrize("deg", [0.3, 1.0, 2.0, 3.0])
+@pytest.mark.parametrize("seed", range(4))
+def test_trembling_on_the_spot_is_staying(deg: float, seed: int) -> None:
+    said = clock(attitudes(*tremor(deg, seed).T))
+    reached = T_S[np.argmax(said >= 30.0)]
+    assert said.max() >= 30.0
+    assert 29.0 <= reached <= 32.0  # the contract's window is 2.5 s
+
+
+@pytest.mark.parametrize("period_s", [3.0, 6.0, 12.0, 17.0])
+@pytest.mark.parametrize("swing_deg", [4.0, 8.0, 15.0])
+@pytest.mark.parametrize("deg", [0.3, 1.0])
+def test_gliding_is_moving(period_s: float, swing_deg: float, deg: float) -> None:
+    along, across = tremor(deg, 1).T
+    glide = swing_deg * np.sin(2.0 * math.pi * T_S / period_s)
+    assert clock(attitudes(along + glide, across)).max() < 0.85 * 20.0
+
+
+def test_small_circles_are_staying() -> None:
+    turn = 2.0 * math.pi * 0.6 * T_S
+    assert clock(attitudes(1.5 * np.cos(turn), 1.5 * np.sin(turn))).max() > 39.0
+
+
+def test_a_creep_is_seen_by_how_far_it_has_turned() -> None:
+    """0.3 °/s: a new spot about every SPOT_DEG / 0.3 = 15 s, however slow each step."""
+    said = clock(attitudes(0.3 * T_S, STILL))
+    assert 13.0 < said.max() < 18.0
+
+
+@pytest.mark.parametrize(("hops", "kept"), [(1, True), (2, True), (3, True), (12, False)])
+def test_a_slip_is_passed_over_and_a_stay_elsewhere_is_not(hops: int, kept: bool) -> None:
+    along = STILL.copy()
+    along[80 : 80 + hops] = 15.0
+    said = clock(attitudes(along, STILL))
+    assert said[79] == 20.0
+    assert bool(said[80 + hops + 8] > 18.0) is kept
+    assert said.min() >= 0.0
+
+
+@pytest.mark.parametrize(("hops", "left_s"), [(1, 19.75), (2, 19.5), (4, 19.0), (5, 0.0), (9, 0.0)])
+def test_a_lift_drains_and_a_long_one_empties(hops: int, left_s: float) -> None:
+    contact = np.ones(HOPS, np.bool_)
+    contact[80 : 80 + hops] = False
+    said = clock(attitudes(STILL, STILL), contact)
+    assert said[80 + hops - 1] == pytest.approx(left_s)
+    assert said[80 + hops] == pytest.approx(left_s + HOP_S)
+
+
+def test_returning_to_another_place_after_a_lift_begins_anew() -> None:
+    contact = np.ones(HOPS, np.bool_)
+    contact[80:83] = False
+    along = np.where(np.arange(HOPS) < 80, 0.0, 20.0)
+    said = clock(attitudes(along, STILL), contact)
+    assert said[83 + 12] < 4.0
+
+
+def test_staying_longer_than_is_remembered_goes_on() -> None:
+    still = np.zeros(round(100.0 / HOP_S))
+    assert clock(attitudes(still, still))[-1] == 100.0
+
+
+def test_without_any_attitude_contact_counts() -> None:
+    """Every window clipped since the gun was switched on."""
+    state = np.zeros(1, CONTACT)
+    for _ in range(8):
+        dwell.update_dwell(state[0], True)
+    assert state["dwell_s"][0] == 2.0
+
+
+@given(
+    st.lists(
+        st.tuples(st.booleans(), st.floats(-180.0, 180.0), st.floats(-90.0, 90.0)), max_size=120
+    )
+)
+@settings(deadline=None)
+def test_the_clock_never_runs_faster_than_time(hops: list[tuple[bool, float, float]]) -> None:
+    along, across = np.array([h[1] for h in hops]), np.array([h[2] for h in hops])
+    said = clock(attitudes(along, across), np.array([h[0] for h in hops], np.bool_))
+    steps = np.diff(said, prepend=0.0)
+    assert np.all(np.isfinite(said))
+    assert np.all(said >= 0.0)
+    assert np.all(steps <= HOP_S + 1e-9)
