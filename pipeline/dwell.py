@@ -24,13 +24,13 @@ BLOCK_HOPS = 4  # a second of contact is one point of the cloud
 BLOCKS = 40  # seconds remembered; who stays in one cloud for longer is on the spot without limit
 # Gliding 3 cm along a limb turns the gun by about 4-5° (limb radius 4-8 cm, and the wrist follows
 # part of it); a posture drifts by a degree or two in half a minute. Engineering choice: from 3.5 to
-# 5.0 the sessions for fitting had the same dwells found, and this is the middle.
-SPOT_DEG = 4.5
+# 4.5 the sessions for fitting had the same dwells found, and this is the middle.
+SPOT_DEG = 4.0
 # How wide the cloud of one-second means is for each degree of shake. Of a tremor with a correlation
 # time of 0.35 s the second difference has about its own SD, a one-second mean two thirds of it, and
-# thirty of those spread over 4.6 SD: 3.1. Engineering choice above that: 3.0 missed 4 % of the
-# dwells of the sessions for fitting, 3.5 none, 4.0 found the same with more false advisories.
-SHAKE_SPREAD = 3.5
+# thirty of those spread over 4.6 SD: 4.6 · 2/3 = 3.1. Tremor and posture are independent, and so
+# their widths add as squares. 3.4 found the same.
+SHAKE_SPREAD = 3.1
 SPOT_DEG_MOST = 12.0  # the largest glide swings the gun by 30° (contract: 3-15° to each side)
 SHAKE_S = 5.0  # over so long the shake is averaged
 SHAKE_DEG_FIRST = 0.5
@@ -170,7 +170,8 @@ def _keep_block(c: Record) -> None:
 @njit(cache=True, nogil=True)
 def _on_spot_s(c: Record) -> float:
     """How long, looking back from now, all blocks fit into one cloud; without limit if all do."""
-    widest = math.radians(min(max(SPOT_DEG, SHAKE_SPREAD * c.shake_deg), SPOT_DEG_MOST))
+    spread_deg = math.hypot(SPOT_DEG, SHAKE_SPREAD * c.shake_deg)
+    widest = math.radians(min(spread_deg, SPOT_DEG_MOST))
     low, high = np.empty(_N_AXES), np.empty(_N_AXES)
     for q in range(_N_AXES):
         low[q] = high[q] = _along(c.block_sum, q) / c.n_sum

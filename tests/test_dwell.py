@@ -68,7 +68,7 @@ def test_trembling_on_the_spot_is_staying(deg: float, seed: int) -> None:
 def test_gliding_is_moving(period_s: float, swing_deg: float, deg: float) -> None:
     along, across = tremor(deg, 1).T
     glide = swing_deg * np.sin(2.0 * math.pi * T_S / period_s)
-    assert clock(attitudes(along + glide, across)).max() < 0.85 * 20.0
+    assert clock(attitudes(along + glide, across)).max() < 20.0
 
 
 def test_small_circles_are_staying() -> None:
@@ -79,7 +79,7 @@ def test_small_circles_are_staying() -> None:
 def test_a_creep_is_seen_by_how_far_it_has_turned() -> None:
     """0.3 °/s: a new spot about every SPOT_DEG / 0.3 = 15 s, however slow each step."""
     said = clock(attitudes(0.3 * T_S, STILL))
-    assert 13.0 < said.max() < 18.0
+    assert 12.0 < said.max() < 18.0
 
 
 @pytest.mark.parametrize(("hops", "kept"), [(1, True), (2, True), (3, True), (12, False)])
