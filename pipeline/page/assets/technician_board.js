@@ -162,7 +162,7 @@ const Configuration = {
       <label class="only"><input type="checkbox" v-model="changedOnly"> Only what is not a default</label>
       <p class="who" v-if="!shown.length">Everything is as it comes.</p>
       <div class="table" v-else role="region" aria-label="Configuration" tabindex="0"><table>
-        <thead><tr><th>Setting</th><th>Value</th><th>From</th><th>Meaning</th></tr></thead>
+        <thead><tr><th>Setting</th><th>Value</th><th>From</th><th class="meaning">Meaning</th></tr></thead>
         <tbody><tr v-for="row in shown" :key="row.key" :class="{ changed: row.source !== 'default' }">
           <td><code>{{ row.key }}</code></td><td><code>{{ row.value || "–" }}</code></td><td>{{ row.source }}</td>
           <td class="meaning">{{ row.meaning.replaceAll("\`", "") }}</td>
