@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import servers
 from clinic_log import SEED
@@ -15,7 +17,9 @@ from test_app import running
 from devices.demo import demo_fleet
 from devices.fleet import FleetReport, run_fleet
 from devices.script import NetworkFaults
+from pipeline.app.desk import Desk
 from pipeline.app.draining import notice
+from pipeline.app.metrics import _DeskCollector
 from pipeline.config import (
     BrokerSection,
     InfluxSection,
@@ -25,6 +29,7 @@ from pipeline.config import (
     load,
 )
 from pipeline.influx import DrainState, DrainStatus
+from pipeline.rules import Health
 from pipeline.store import SpoolKind, StoreReader, StoreSize
 
 
@@ -82,3 +87,18 @@ def test_people_are_told_while_nothing_is_taken_and_only_then() -> None:
     assert said is not None
     assert "401: unauthorized" in said
     assert "12,345 points wait" in said
+
+
+def test_the_figures_say_what_was_written_and_since_when_nothing_is() -> None:
+    desk = cast("Desk", SimpleNamespace(health=Health(store_failing_s=7.0, spool_share=0.25)))
+    status = DrainStatus(lines_written=5, lines_refused=2, requests=4, failures=1)
+    samples = [s for metric in _DeskCollector(desk)._of_influx(status) for s in metric.samples]
+    told = {(s.name, *s.labels.values()): s.value for s in samples}
+    assert told == {
+        ("myoguard_influx_lines_total", "written"): 5,
+        ("myoguard_influx_lines_total", "refused"): 2,
+        ("myoguard_influx_requests_total",): 4,
+        ("myoguard_influx_failures_total",): 1,
+        ("myoguard_influx_failing_seconds",): 7.0,
+        ("myoguard_spool_share",): 0.25,
+    }

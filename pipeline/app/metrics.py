@@ -27,6 +27,7 @@ from prometheus_client.registry import Collector
 
 from pipeline.app.desk import Desk
 from pipeline.app.standing import Standing, standing_of
+from pipeline.influx import DrainStatus
 
 ANSWER_S_MAX: Final = 2.0  # engineering choices: a loop that takes longer is stuck
 REQUEST_S_MAX: Final = 5.0  # a client that does not finish its request
@@ -148,6 +149,8 @@ class _DeskCollector(Collector):
         yield from self._of_messages()
         yield from self._of_links()
         yield from self._of_flow(standing_of(self._desk))
+        if self._desk.drain is not None:
+            yield from self._of_influx(self._desk.drain.status)
 
     def _of_messages(self) -> Iterator[Metric]:
         counters = self._desk.monitor.counters
@@ -193,6 +196,20 @@ class _DeskCollector(Collector):
         yield _gauge("not_storing_seconds", "Since when nothing is stored", standing.not_storing_s)
         yield _gauge("not_connected_seconds", "Since when no broker", standing.not_connected_s)
         yield _gauge("ready", "Whether guns are watched", not standing.faults)
+
+    def _of_influx(self, status: DrainStatus) -> Iterator[Metric]:
+        lines = CounterMetricFamily(
+            "myoguard_influx_lines", "Lines sent, by what became of them", labels=["fate"]
+        )
+        lines.add_metric(["written"], status.lines_written)
+        lines.add_metric(["refused"], status.lines_refused)
+        yield lines
+        yield _counter("influx_requests", "Writes tried", status.requests)
+        yield _counter("influx_failures", "Writes that InfluxDB did not take", status.failures)
+        failing_s = self._desk.health.store_failing_s
+        yield _gauge("influx_failing_seconds", "Since when InfluxDB takes nothing", failing_s)
+        share = self._desk.health.spool_share
+        yield _gauge("spool_share", "Of what may wait for InfluxDB at most", share)
 
 
 def _gauge(name: str, what: str, value: float) -> GaugeMetricFamily:
