@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from devices.profile import load_profiles
 from devices.suite import write_suite
 from pipeline import contact, force, wire
 from pipeline.calibration import CalibrationError
@@ -26,11 +27,12 @@ from pipeline.features import GENERIC, Calibration, signal_hops
 from pipeline.model import Frame
 from pipeline.stiffness import STIFFNESS_MODEL
 
-SUITES = ((11, 48, 14), (12, 60, 16))  # seed, sessions, gun models
+SUITES = ((101, 48, 16), (102, 48, 16))  # seed, sessions, gun models
 LEAST_FORCE_N = 12.0  # contract: the rule asks from here on
 TENDON_SHARE = 0.3  # of the weight: a false alarm is the more common error; engineering choice
 RIDGE, BONE_RIDGE = 100.0, 30.0
 MUSCLE, TENDON, BONE = 1, 2, 3
+STROKES_M = {model: p.drive.stroke_mm / 1000.0 for model, p in load_profiles().items()}
 
 Floats = NDArray[np.float64]
 
@@ -48,7 +50,8 @@ def cues_of(path: Path) -> tuple[Floats, NDArray[np.int64]]:
     recent[1:] = 0.5 * (recent[1:] + recent[:-1])
     at = np.clip((meaning["t_ns"] - truth.t0_ns) // 100_000_000, 10, truth.tissue.size - 1)
     tissue = np.array([_only(truth.tissue[k - 10 : k + 1]) for k in at])
-    kept = (meaning["contact"] == 1) & (truth.force_n[at] >= LEAST_FORCE_N) & (tissue > 0)
+    in_contact = (meaning["contact"] == 1) & (meaning["motor"] == contact.RUNNING)
+    kept = in_contact & (truth.force_n[at] >= LEAST_FORCE_N) & (tissue > 0)
     return recent[kept], tissue[kept]
 
 
@@ -67,7 +70,10 @@ def _frames(path: Path) -> Iterator[Frame]:
 def _calibration(path: Path, truth: Truth) -> Calibration:
     bench = path.with_name(truth.name + ".bench.parquet")
     try:
-        return calibrate_from_files(bench, bench.with_suffix(".loadcell.csv"), {}).calibration
+        strokes_m = {model: p.drive.stroke_mm / 1000.0 for model, p in load_profiles().items()}
+        return calibrate_from_files(
+            bench, bench.with_suffix(".loadcell.csv"), strokes_m
+        ).calibration
     except CalibrationError:
         return GENERIC
 

@@ -49,6 +49,7 @@ WORK_NONE = 0.05  # under this nothing is pushed back: a table, not tissue
 # moves them by 0.2 and more at 5 N; noise and tremor by 0.02.
 SHAPE_AIR = 0.08
 RELEARN = 0.05  # per hop: a time constant of 5 s; engineering choice, slow against a touch
+SHIFT_MOST = 0.25  # of the first harmonic: no hand seen moved the second by more than 0.15
 RELEARN_MOST = 0.3  # a unit whose baseline has left its bench by more needs a new bench
 STALL_SHAKE = 0.15  # of the free-running RMS: the crank does not turn
 STALL_WORK = 3.0  # times the no-load current
@@ -70,6 +71,8 @@ CONTACT = np.dtype(
         ("missing", "i4"),  # hops without usable samples in a row
         ("a1_scale", "f8"),  # present over calibrated free-running amplitude
         ("i0_scale", "f8"),
+        ("second_shift", "f8", 2),  # what this hand adds to the free run's second harmonic, complex
+        ("third_shift", "f8", 2),
         ("p", "f8", N_PARAMETERS),
         ("force", "f8", FORCE_HOPS),
         ("force_var", "f8", FORCE_HOPS),
@@ -178,18 +181,34 @@ def _update_contact(c: Record, work: float, shape: float, like_air: bool) -> Non
 
 
 @njit(cache=True, nogil=True)
-def _relearn(c: Record, unit: Record, row: Record, a1: float, i0: float) -> None:
-    """Follow temperature, battery and grip while the gun runs in air."""
+def _relearn(
+    c: Record,
+    unit: Record,
+    row: Record,
+    a1: float,
+    i0: float,
+    z: NDArray[np.complex128],
+    free: NDArray[np.complex128],
+) -> None:
+    """Follow temperature, battery and grip while the gun runs in air.
+
+    The first hops weigh as in a mean: a session's hand is seldom the bench's. `free` as in air now.
+    """
     known = unit.calibrated == 1 or c.learnt >= 4
     if not known and not looks_free(row):
         return
-    rate = RELEARN if known else 0.5
+    rate = max(RELEARN, 1.0 / (1.0 + c.learnt)) if known else 0.5
     z1 = abs(row.z_order[1])
     most = RELEARN_MOST if unit.calibrated == 1 else 1.0
     for_a1 = c.a1_scale * (1.0 + rate * (z1 / a1 - 1.0))
     for_i0 = c.i0_scale * (1.0 + rate * (row.mean[3] / i0 - 1.0))
     c.a1_scale = min(max(for_a1, 1.0 - min(most, 0.7)), 1.0 + most)
     c.i0_scale = min(max(for_i0, 1.0 - min(most, 0.7)), 1.0 + most)
+    size = max(z[0].real, 1e-6)
+    for shift, harmonic in ((c.second_shift, 1), (c.third_shift, 2)):
+        off = z[harmonic] / size - free[harmonic]
+        shift[0] = min(max(shift[0] + rate * off.real, -SHIFT_MOST), SHIFT_MOST)
+        shift[1] = min(max(shift[1] + rate * off.imag, -SHIFT_MOST), SHIFT_MOST)
     c.learnt = min(c.learnt + 1, 1000)
 
 
@@ -241,6 +260,8 @@ def _step(c: Record, unit: Record, row: Record, model: NDArray[np.float64], qual
     relative_harmonics(row, a1, z)
     free = np.zeros(3, dtype=np.complex128)
     free_harmonics(unit, f, free)
+    free[1] += complex(c.second_shift[0], c.second_shift[1])
+    free[2] += complex(c.third_shift[0], c.third_shift[1])
     shape = shape_distance(z, free)
     like_air = work < WORK_OFF and same_shape(z, free)
     _update_motor(c, row, a1 * 0.7, work)
@@ -252,7 +273,7 @@ def _step(c: Record, unit: Record, row: Record, model: NDArray[np.float64], qual
     if c.contact == 0 and c.motor == RUNNING:
         settled_air = c.hops_at_speed > STARTING_HOPS + 2 and like_air
         if settled_air or unit.calibrated == 0:
-            _relearn(c, unit, row, a1, i0)
+            _relearn(c, unit, row, a1, i0, z, free)
     if c.contact == 1 and c.motor != RUNNING:  # between two speeds, or standing still: hold
         last = FORCE_HOPS - 1
         push_force(c, c.force[last], HOLD_GROWTH * c.force_var[last])

@@ -38,7 +38,13 @@ Records: TypeAlias = NDArray[np.void]  # a structured array
 SLOTS_LEAST = 16  # engineering choice: doubled whenever more guns appear
 _LAYOUT = zlib.crc32(repr((kernels.SIGNAL.descr, contact.CONTACT.descr)).encode())
 _LENGTH_BYTES = 8  # of the snapshot's header, which follows
-_LEARNT = ("a1_scale", "i0_scale", "learnt")  # of CONTACT: what a gun in air taught of itself
+_LEARNT = (
+    "a1_scale",
+    "i0_scale",
+    "second_shift",
+    "third_shift",
+    "learnt",
+)  # of CONTACT: what a gun in air taught of itself
 
 _MOTOR = (MotorState.OFF, MotorState.STARTING, MotorState.RUNNING, MotorState.STALLED)
 _QUALITY = (Quality.GOOD, Quality.DEGRADED, Quality.BAD)
