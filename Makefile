@@ -8,7 +8,7 @@ ARGS ?=
 SUITE := var/suite
 
 .DEFAULT_GOAL := help
-.PHONY: help setup servers demo up down secrets dashboards test check bench evaluate quality clean
+.PHONY: help setup servers demo up down secrets dashboards test check chaos bench evaluate quality clean
 
 help: ## Say what there is
 	@awk -F ': .*## ' '/^[a-z]+:.* ## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -76,6 +76,9 @@ check: $(VENV)/.complete ## Lint, check types and layers
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
+
+chaos: $(VENV)/.complete servers ## Kill everything at random, by seed; ARGS="--seed 7 --broker mosquitto"
+	@PYTHONPATH=tests $(BIN)/python -m chaos $(ARGS)
 
 bench: $(VENV)/.complete ## Measure what a frame, a hop and a checkpoint cost
 	@$(BIN)/pytest benchmarks --benchmark-only $(ARGS)

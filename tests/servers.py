@@ -298,6 +298,7 @@ class Proxy:
         self._listener = socket.create_server((HOST, 0))
         self._sockets: list[socket.socket] = []
         self.refuse = False
+        self.delay_s = 0.0  # what is under way waits so long, piece by piece
         self.accepted = 0
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -332,17 +333,21 @@ class Proxy:
                 if self.refuse:
                     near.close()
                     continue
-                far = socket.create_connection((HOST, self._target_port))
+                try:
+                    far = socket.create_connection((HOST, self._target_port))
+                except OSError:  # the server is away
+                    near.close()
+                    continue
                 self.accepted += 1
                 self._sockets += [near, far]
                 for source, sink in ((near, far), (far, near)):
-                    threading.Thread(target=_pump, args=(source, sink), daemon=True).start()
+                    threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
 
-
-def _pump(source: socket.socket, sink: socket.socket) -> None:
-    with suppress(OSError):
-        while data := source.recv(65_536):
-            sink.sendall(data)
-    for each in (source, sink):
+    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
         with suppress(OSError):
-            each.shutdown(socket.SHUT_RDWR)
+            while data := source.recv(65_536):
+                time.sleep(self.delay_s)
+                sink.sendall(data)
+        for each in (source, sink):
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)

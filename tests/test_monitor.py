@@ -37,11 +37,13 @@ from pipeline.model import (
     OperatorExposure,
     Priority,
     Quality,
+    Received,
     SessionSummary,
 )
 from pipeline.monitor import ModelFacts, Monitor, MonitorSettings, SnapshotError
 from pipeline.monitor.board import Board
 from pipeline.monitor.fleet import LOG_STEP_NS
+from pipeline.monitor.refusals import REMEMBERED_MAX
 from pipeline.rules import ALARMS, FALSE, SILENCE_S, TRUE, Health
 
 
@@ -140,6 +142,53 @@ def test_bad_messages_are_counted_kept_and_stop_nothing():
     counters = monitor.counters
     assert (counters.messages, counters.frames, counters.frames_rejected) == (6, 3, 1)
     assert counters.rejected == {"too_short": 1, "bad_json": 1, "bad_topic": 1, "empty": 1}
+
+
+def test_a_bad_message_that_comes_again_is_refused_once_also_across_a_restart():
+    clinic = Clinic().hops(ADA, AIR, 0.25)
+    for _ in range(2):
+        clinic.raw(ADA, "telemetry", b"broken").raw(ADA, "session", b"{")
+    clinic.raw(BOB, "telemetry", b"broken")  # by another gun it is another message
+    monitor = monitor_of()
+    records = monitor.feed(clinic.log[:3])
+    restarted = monitor_of()
+    restarted.restore(monitor.snapshot())
+    records += restarted.feed(clinic.log[1:])
+    assert [(each.topic.split("/")[3], each.reason) for each in of(records, DeadLetter)] == [
+        ("ada", "bad_magic"),
+        ("ada", "bad_json"),
+        ("bob", "bad_magic"),
+    ]
+    counters = restarted.counters
+    assert (counters.frames, counters.frames_rejected, counters.frames_duplicate) == (5, 2, 2)
+    assert counters.rejected == {"bad_magic": 2, "bad_json": 1}
+
+
+def test_of_what_was_refused_only_the_newest_is_remembered():
+    monitor = monitor_of()
+    topic = "massage/v1/clinic/ada/telemetry"
+    log = [Received(T0, topic, b"%d" % k) for k in range(REMEMBERED_MAX + 1)]
+    assert len(monitor.feed([*log, log[1], log[0], log[-1]])) == len(log) + 1
+
+
+def test_a_lost_connection_makes_no_gun_silent_and_no_frame_late():
+    """What it held up was on its way: it is put in order when it comes, and silence begins anew."""
+    clinic = Clinic().birth(ADA).hops(ADA, PRESS, 2.0)
+    clinic.wait(0.5).frame(ADA, PRESS, skip=1)
+    before = len(clinic.log)
+    clinic.wait(8.0)
+    clinic.seq[ADA] -= 2
+    clinic.frame(ADA, PRESS, late_s=8.25)
+    monitor = monitor_of()
+    records = monitor.feed(clinic.log[:before])
+    monitor.hear_again(clinic.now_ns)
+    monitor.hear_again(clinic.now_ns - S)  # a connection that brought nothing newer
+    records += monitor.feed(clinic.log[before:])
+    assert monitor.counters.frames_missing == monitor.counters.frames_late == 0
+    assert [f.t_ns for f in of(records, Features)] == [T0 + HOP_NS * k for k in range(1, 11)]
+    assert told(records, "NO_FRAMES") == []
+    silent = monitor.tick(clinic.now_ns + 6 * S)
+    assert told(silent, "NO_FRAMES") == [("NO_FRAMES", "active_unack", 7.5)]
 
 
 def test_three_bad_frames_in_ten_seconds_are_an_alarm_for_ten_seconds():

@@ -147,6 +147,27 @@ def test_what_was_retained_before_there_was_a_log_comes_first(broker: servers.Se
     run(scenario())
 
 
+def test_what_was_retained_does_not_come_before_what_the_log_has_of_the_topic(
+    broker: servers.Server,
+) -> None:
+    """Whoever is killed before a first commit must not begin with how it ended."""
+
+    async def scenario() -> None:
+        await publish(broker, [(STATE, b"1")], retain=True)
+        async with source_of(broker) as source:
+            await take(source, 1)
+            await publish(broker, [(SESSION, b"2"), (SESSION, b"3")], retain=True)
+        async with source_of(broker) as source:
+            messages, _ = await take(source, 3)
+            assert [(each.topic, each.payload) for each in messages] == [
+                (STATE, b"1"),
+                (SESSION, b"2"),
+                (SESSION, b"3"),
+            ]
+
+    run(scenario())
+
+
 def test_a_killed_server_loses_nothing_that_it_acknowledged(broker: servers.Server) -> None:
     """And nothing comes twice or out of order to a source that outlives it."""
     count, kills = 6_000, [1_000, 3_000]

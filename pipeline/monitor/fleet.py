@@ -43,6 +43,7 @@ from pipeline.model import (
 )
 from pipeline.monitor.board import Board
 from pipeline.monitor.gun import SILENCE_NS, Gun
+from pipeline.monitor.refusals import Refusals
 from pipeline.monitor.settings import MonitorSettings
 from pipeline.rules import ALARMS, HEALTH_CONDITIONS, Health
 from pipeline.wire import DecodeError, DecodeReason, TopicKind, decode, parse_topic
@@ -96,6 +97,7 @@ class Monitor:
         self._held_ns = round(settings.reorder_window_s * 1e9) + 2 * GRID_NS
         self._extractor = extractor
         self._exposures = Exposures()
+        self._refusals = Refusals()
         self._guns: dict[DeviceId, Gun] = {}
         self._own = Board(DeviceId(PIPELINE_CLINIC, settings.pipeline), settings.config_version)
         self._batch: dict[DeviceId, tuple[int, Frame]] = {}  # empty between calls
@@ -164,6 +166,11 @@ class Monitor:
         for gun in self._guns.values():
             gun.resume(away_ns)
         self._schedule_all()
+
+    def hear_again(self, now_ns: int) -> None:
+        """Go on with what arrives at `now_ns` after a lost connection: that was not the guns'."""
+        if now_ns > self._now_ns:
+            self.resume(now_ns)
 
     # Time.
 
@@ -302,17 +309,21 @@ class Monitor:
             self._schedule(gun)
 
     def _reject(self, received: Received, now_ns: int, reason: str, out: list[Record]) -> None:
-        """Count a message that cannot be used, and keep it as a dead letter."""
+        """Count a message that cannot be used, and keep it as a dead letter: once if it repeats."""
         counters = self.counters
-        counters.rejected[str(reason)] = counters.rejected.get(str(reason), 0) + 1
         is_frame, device = _telemetry_of(received.topic)
+        is_new = self._refusals.is_new(received)
+        if is_new:
+            counters.rejected[str(reason)] = counters.rejected.get(str(reason), 0) + 1
         if reason == DecodeReason.EMPTY and not is_frame:
             return  # how MQTT clears a retained message: it says nothing, and is no fault
-        payload = received.payload[:DEAD_LETTER_BYTES_MAX]
-        out.append(DeadLetter(received.received_at_ns, received.topic, str(reason), payload))
+        if is_new:
+            payload = received.payload[:DEAD_LETTER_BYTES_MAX]
+            out.append(DeadLetter(received.received_at_ns, received.topic, str(reason), payload))
         if is_frame:
             counters.frames += 1
-            counters.frames_rejected += 1
+            counters.frames_rejected += is_new
+            counters.frames_duplicate += not is_new
             gun = self._guns.get(device)
             if gun is not None:
                 gun.frame_rejected(now_ns, out)
@@ -352,6 +363,7 @@ class Monitor:
             "counters": asdict(self.counters),
             "exposures": self._exposures.dump(),
             "own": self._own.dump(),
+            "refusals": self._refusals.dump(),
             "guns": [[*device, gun.dump()] for device, gun in self._guns.items()],
         }
         body = json.dumps(state, separators=(",", ":")).encode()
@@ -380,6 +392,7 @@ class Monitor:
         self.counters = Counters(**state["counters"])
         self._exposures.load(state["exposures"])
         self._own.load(state["own"])
+        self._refusals.load(state.get("refusals", ()))  # not in snapshots before there were any
         self._guns = {}
         for clinic, device, values in state["guns"]:
             id_ = DeviceId(clinic, device)

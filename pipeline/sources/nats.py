@@ -74,7 +74,8 @@ class NatsSource:
 
     `received_at_ns` is when the broker stored a message, and the same however often it is read: a
     pipeline that comes back sees the time in which it was away as it was. Only QoS 1 is in the log.
-    What had been retained before there was one is read once over MQTT, before everything else.
+    What had been retained before there was one is read over MQTT, before everything else, until a
+    first commit; where the log holds a newer message of the topic, that one counts.
     """
 
     keeps_arrival_times = True
@@ -199,7 +200,10 @@ class NatsSource:
         await telemetry_log.find_probe(connection, self._name, nonce)
         await self._begin(connection)
         if self._life == 1 and not has_committed:
-            self._take_retained([each for each in arrivals if each.retain])
+            held = await telemetry_log.topics_held(connection)
+            self._take_retained(
+                [each for each in arrivals if each.retain and each.topic not in held]
+            )
 
     async def _begin(self, connection: JetStream) -> None:
         self._inbox = await connection.subscribe(self._on_message)

@@ -126,6 +126,18 @@ async def make_reader(log: JetStream, name: str) -> bool:
     return bool(answer["ack_floor"]["consumer_seq"])
 
 
+async def topics_held(log: JetStream) -> set[str | None]:
+    """Of which topics the stream holds messages."""
+    held: set[str] = set()
+    while True:
+        request = {"subjects_filter": "tel.>", "offset": len(held)}
+        answer = await log.ask(f"STREAM.INFO.{STREAM}", request)
+        page = (answer["state"].get("subjects") or {}).keys()
+        held |= set(page)
+        if not page or len(held) >= answer.get("total", 0):
+            return {topic_of(subject) for subject in held}
+
+
 def probe_topic(name: str) -> str:
     return f"massage/v1/myoguard/{name}/{_PROBE}"
 
