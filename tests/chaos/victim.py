@@ -17,6 +17,7 @@ READY_S_MAX = 90.0  # everything is compiled, but the machine may have much else
 STOP_S_MAX = 60.0
 RESTART_S = 0.2  # as quick as a service manager is by default
 SENTENCE = "myoguard: "  # how it says why it cannot begin: a disk is full, a broker away
+WORDS_BYTES = 65_536  # its own log lies on another disk
 UNLIMITED = resource.RLIM_INFINITY
 
 
@@ -93,7 +94,8 @@ class Victim:
         if self._pid is None or self._exit_code() is not None:
             return
         log = self._store / schema.LOG_NAME
-        size = log.stat().st_size if self._disk_full and log.exists() else UNLIMITED
+        full = self._disk_full and log.exists()
+        size = max(log.stat().st_size, WORDS_BYTES) if full else UNLIMITED
         resource.prlimit(self._pid, resource.RLIMIT_FSIZE, (size, UNLIMITED))
 
     def _exit_code(self) -> int | None:
