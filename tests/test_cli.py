@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import pkgutil
 import re
 import subprocess
 import sys
@@ -47,6 +48,7 @@ COMMANDS = (
     "simulate",
     "record",
     "replay",
+    "export",
     "calibrate",
     "evaluate",
 )
@@ -121,6 +123,14 @@ def test_every_command_teaches_itself_with_an_example(myoguard: Command) -> None
         assert re.search(rf"^│ {command} ", overview.out, re.MULTILINE), command
         text = " ".join(myoguard(command, "--help").out.split())
         assert f"Example: myoguard {command} --" in text or f"Example: myoguard {command} " in text
+
+
+@pytest.mark.parametrize("name", sorted(terminal.SENTENCES))
+def test_what_ends_in_a_sentence_is_there(name: str) -> None:
+    """They are named as text, so nothing else would notice that one has moved."""
+    kind = pkgutil.resolve_name(name)
+    assert issubclass(kind, Exception)
+    assert f"{kind.__module__}.{kind.__qualname__}" == name
 
 
 def test_a_bare_command_shows_help(myoguard: Command) -> None:

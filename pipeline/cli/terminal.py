@@ -24,7 +24,7 @@ SENTENCES: Final = frozenset(
     {
         "pipeline.accounts.AccountError",
         "pipeline.calibration.CalibrationError",
-        "pipeline.capture.RecordingError",
+        "pipeline.capture.recording.RecordingError",
         "pipeline.cli.terminal.CommandError",
         "pipeline.config.faults.ConfigError",
         "pipeline.evaluation.truth.EvaluationError",
