@@ -117,7 +117,7 @@ export default {
           <svg viewBox="0 0 24 24" aria-hidden="true"><path d="M3 9.5v5h4l5 4.5v-14l-5 4.5z"/>
             <path v-if="sound.on" d="M15.5 9a4.5 4.5 0 0 1 0 6M18 6.5a8 8 0 0 1 0 11"/>
             <path v-else d="m16 9.5 5 5M21 9.5l-5 5"/></svg><span>{{ sound.words }}</span></button>
-        <p class="user" v-if="!login.open"><span><b>{{ login.name }}</b><span class="role"> {{ login.role }}</span></span>
+        <p class="user" v-if="!login.open"><span><b>{{ login.name }}</b> <span class="role">{{ login.role }}</span></span>
           <button type="button" @click="signOut">Sign out</button></p>
         <time>{{ time }}</time>
       </div>
