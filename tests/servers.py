@@ -26,6 +26,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 HOST = "127.0.0.1"
 DEADLINE_S = 15.0
+PUBLISHED_UNANSWERED_MAX = 200
 
 Message = tuple[str, bytes]
 
@@ -253,7 +254,7 @@ _NGINX_SPOOLS = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 def client(port: int, name: str = "") -> Iterator[paho.Client]:
     """A connected client that is none of ours."""
     talker = paho.Client(CallbackAPIVersion.VERSION2, client_id=name)
-    talker.max_inflight_messages_set(200)
+    talker.max_inflight_messages_set(PUBLISHED_UNANSWERED_MAX)
     talker.connect(HOST, port)
     talker.loop_start()
     try:

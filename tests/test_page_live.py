@@ -75,7 +75,7 @@ def clinic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clinic]:
         settings = settings_for(directory, broker, page=True)
         bench = CalibrationSection(directory=directory / "calibration")
         running = Running(settings.model_copy(update={"calibration": bench}))
-        running.start()
+        running.start(await_ready=True)
         try:
             found = Clinic(broker, running, directory)
             publish(broker.port, [(r.topic, r.payload) for r in clinic_log(LOG_GUNS, LOG_S)])

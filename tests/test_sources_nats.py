@@ -169,7 +169,10 @@ def test_what_was_retained_does_not_come_before_what_the_log_has_of_the_topic(
 
 
 def test_a_killed_server_loses_nothing_that_it_acknowledged(broker: servers.Server) -> None:
-    """And nothing comes twice or out of order to a source that outlives it."""
+    """And a source that outlives it gets it in order, and twice only what was published twice.
+
+    The publisher, as any at QoS 1, sends again what it has no answer for: 200 messages at most.
+    """
     count, kills = 6_000, [1_000, 3_000]
 
     async def scenario() -> None:
@@ -189,10 +192,11 @@ def test_a_killed_server_loses_nothing_that_it_acknowledged(broker: servers.Serv
                 if len(came) - committed > 700:
                     committed = len(came)
                     await source.commit(batch.position)
-                if len(came) >= count:
+                if count - 1 in came[-len(batch.messages) :]:
                     break
             await asyncio.to_thread(publisher.join)
-            assert came == [*range(count)]
+            assert [*dict.fromkeys(came)] == [*range(count)]
+            assert len(came) - count <= 2 * servers.PUBLISHED_UNANSWERED_MAX
             assert source.status.reconnects == 2
             assert source.lost_messages == 0
             await source.commit(batch.position)
@@ -262,9 +266,10 @@ def test_the_window_bounds_what_is_read_and_not_committed(broker: servers.Server
         async with source_of(broker, window_messages=3_000) as source:
             await publish(broker, telemetry(0, 4_000))
             messages, position = await take(source, 2_000)
-            await until(lambda: source.uncommitted > 2_000, "it reads on")
+            await until(
+                lambda: source.uncommitted > 2_000 and not source.caught_up, "it reads on, not all"
+            )
             assert source.uncommitted <= 3_000
-            assert not source.caught_up
             await source.commit(position)
             more, _ = await take(source, 4_000 - len(messages))
             assert numbers(messages + more) == [*range(4_000)]

@@ -41,7 +41,9 @@ RULE_TITLES: Mapping[str, str] = MappingProxyType(
         "STALLED": "Motor stalled",
         "UNCALIBRATED": "Not calibrated",
         "REJECTING_FRAMES": "Unreadable data",
-        "STORE_UNREACHABLE": "InfluxDB takes nothing",
+        "STORE_UNREACHABLE": "Results are not stored",
+        "BROKER_UNREACHABLE": "No broker",
+        "PIPELINE_LAG": "Alarms come late",
     }
 )
 
