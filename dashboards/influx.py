@@ -118,6 +118,11 @@ def session() -> build.QueryVariable:
     return variable("session", "Session", query, every=False, newest_first=True)
 
 
+def page() -> build.TextBoxVariable:
+    """Where MyoGuard's own page is, for links to it: whoever looks knows, the pipeline does not."""
+    return build.TextBoxVariable("page").label("Page").default_value("http://127.0.0.1:8080")
+
+
 class _AnnotationQuery(models.AnnotationQuery):
     """The SDK's annotation with the words that InfluxDB's data source wants, in both its places.
 

@@ -255,7 +255,7 @@ def board(
     title: str,
     description: str,
     *panels: Panel,
-    variables: Sequence[build.QueryVariable],
+    variables: Sequence[build.QueryVariable | build.TextBoxVariable],
     annotation: Annotation | None = None,
     since: str = "now-15m",
     refresh: str = "10s",

@@ -5,9 +5,10 @@ from __future__ import annotations
 from grafana_foundation_sdk.models import dashboard as models
 
 from dashboards import limits, panels
-from dashboards.influx import IN_TIME, OF_SESSION, alarm_marks, clinic, device, session
+from dashboards.influx import IN_TIME, OF_SESSION, alarm_marks, clinic, device, page, session
 from dashboards.panels import Column
 
+CAPTURE = "${page:raw}/capture/${clinic}/${device}/${__value.raw}"
 EACH = "GROUP BY time($__interval) fill(none)"
 SPLIT = "GROUP BY time($__interval) fill(null)"  # a gap stays a gap
 
@@ -47,7 +48,7 @@ def review() -> models.Dashboard:
         *_tracks(),
         _alarms(),
         _by_site(),
-        variables=(clinic(every=False), device(every=False), session()),
+        variables=(clinic(every=False), device(every=False), session(), page()),
         annotation=alarm_marks(OF_SESSION),
         since="now-1h",
         refresh="",
@@ -171,8 +172,12 @@ def _alarms() -> panels.Panel:
         'SELECT "rule", "state", "priority", "value", "peak", "setpoint", "unit", "site", "count",'
         ' "by", "note", "capture" FROM "alarms"'
         f" WHERE {OF_SESSION} AND {IN_TIME} ORDER BY time DESC",
-        {"priority": Column(names=panels.PRIORITY, width=90), "count": Column(width=70)},
-        help_text="capture names the black box: the raw samples around the alarm.",
+        {
+            "priority": Column(names=panels.PRIORITY, width=90),
+            "count": Column(width=70),
+            "capture": Column(link=("Look at the raw samples", CAPTURE)),
+        },
+        help_text="capture is the black box: the raw samples around the alarm, on MyoGuard's page.",
     )
 
 

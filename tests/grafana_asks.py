@@ -49,8 +49,9 @@ def queries(board: Json) -> Iterator[Asked]:
 
 
 def variables(board: Json) -> dict[str, str]:
-    """Name -> query, in the order in which they depend on each other."""
-    return {each["name"]: each["query"]["query"] for each in board["templating"]["list"]}
+    """Name -> query of those that ask, in the order in which they depend on each other."""
+    asking = [each for each in board["templating"]["list"] if each["type"] == "query"]
+    return {each["name"]: each["query"]["query"] for each in asking}
 
 
 def annotations(board: Json) -> list[Json]:

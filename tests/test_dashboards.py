@@ -18,10 +18,13 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from dashboards import build, influx, limits
 from pipeline import rules, sites
+from pipeline.config.settings import PageSection
 from pipeline.model import Priority
 
 ROOT = Path(__file__).parent.parent
 BOARDS = {each.uid: json.loads(build.as_json(each)) for each in build.boards()}
+SESSION = BOARDS["myoguard-session"]
+PAGE = "${page:raw}"
 RULES = yaml.safe_load(build.files()["provisioning/alerting/rules.yaml"])["groups"][0]["rules"]
 QUERIES = [asked for board in BOARDS.values() for asked in asks.queries(board)]
 EVERY_QUERY = (
@@ -91,6 +94,7 @@ def links(value: Any) -> list[str]:
 
 def test_every_link_leads_to_a_dashboard_and_gives_its_variables() -> None:
     found = [url for board in BOARDS.values() for url in links(board["panels"])]
+    found = [url for url in found if not url.startswith(PAGE)]
     assert len(found) >= 5
     for url in found:
         match = re.match(r"/d/([\w-]+)\?", url)
@@ -98,6 +102,15 @@ def test_every_link_leads_to_a_dashboard_and_gives_its_variables() -> None:
         assert match[1] in BOARDS, url
         given = set(re.findall(r"var-(\w+)=", url))
         assert given == set(asks.variables(BOARDS[match[1]])), url
+
+
+def test_a_capture_is_opened_where_the_page_shows_it() -> None:
+    (textbox,) = (each for each in SESSION["templating"]["list"] if each["type"] == "textbox")
+    assert textbox["query"] == f"http://{PageSection().host}:{PageSection().port}"
+    (url,) = (url for url in links(SESSION["panels"]) if url.startswith(PAGE))
+    path = url.removeprefix(PAGE).replace("${__value.raw}", "{name}")
+    path = re.sub(r"\$(\{\w+\})", r"\1", path)
+    assert f'"{path}"' in (ROOT / "pipeline/page/review_views.py").read_text(encoding="utf-8")
 
 
 def test_columns_that_a_link_reads_are_in_its_table() -> None:
