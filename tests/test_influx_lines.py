@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from store_records import GUN, SECOND_NS, T0_NS, alarm, exposure, hop, session, status
 
@@ -29,7 +29,7 @@ def parsed(line: str) -> Parsed:
     name, *tags = _split(head, quotes=False)
     return (
         name,
-        dict(_pair(each) for each in tags),
+        {key: _unescaped(said) for key, said in map(_pair, tags)},
         {key: _value(said) for key, said in map(_pair, _split(fields, quotes=True))},
         int(time_us),
     )
@@ -58,8 +58,12 @@ def _split(text: str, *, quotes: bool) -> list[str]:
 
 
 def _pair(text: str) -> tuple[str, str]:
-    key, value = _until(text, "=", quotes=False)
-    return key, re.sub(r"\\([,= ])", r"\1", value) if not value.startswith('"') else value
+    return _until(text, "=", quotes=False)
+
+
+def _unescaped(tag: str) -> str:
+    """A tag's value, in which a quote is a character like another."""
+    return re.sub(r"\\([,= ])", r"\1", tag)
 
 
 def _value(text: str) -> str | int | float:
@@ -125,6 +129,7 @@ def test_a_tag_that_is_not_known_says_so() -> None:
 
 
 @given(text=ANY_TEXT, model=ANY_TEXT)
+@example(text="", model='" ')
 def test_any_text_goes_through_a_field_and_cannot_break_out_of_a_tag(text: str, model: str) -> None:
     line = encode(second(session_id=text, operator="x"), model, 0)
     assert "\n" not in line

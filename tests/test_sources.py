@@ -318,7 +318,10 @@ def test_mqtt_5_keeps_the_session_and_asks_for_its_own_window(tmp_path: Path) ->
             await source.commit(position)
         await publish(port, telemetry(300, 310))
         async with MqttSource(url, client_id="p", protocol=MqttProtocol.V5) as source:
-            assert numbers((await take(source, 10))[0]) == [*range(300, 310)]
+            again: list[int] = []  # what was not yet acknowledged when it went comes once more
+            while not again or again[-1] < 309:
+                again += numbers((await take(source, 1))[0])
+            assert again == [*range(min(again[0], 300), 310)]
 
     with servers.mosquitto(tmp_path, window=20) as server:
         run(scenario(server.port, server.url))
