@@ -86,8 +86,8 @@ check: $(VENV)/.complete ## Lint, check types and layers
 chaos: $(VENV)/.complete servers ## Kill everything at random, by seed; ARGS="--seed 7 --broker mosquitto"
 	@PYTHONPATH=tests $(BIN)/python -m chaos $(ARGS)
 
-bench: $(VENV)/.complete ## Measure what a frame, a hop and a checkpoint cost
-	@$(BIN)/pytest benchmarks --benchmark-only $(ARGS)
+bench: $(VENV)/.complete ## Measure it all and write docs/performance.md; ARGS="start size" for parts, printed only
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 evaluate: $(VENV)/.complete ## Score detection on simulated sessions; ARGS=DIR for others
 	@test -n "$(ARGS)" || $(BIN)/python -m benchmarks.suite $(SUITE)

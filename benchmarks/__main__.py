@@ -1,0 +1,72 @@
+"""`make bench`: measure everything in one run, print the tables, write docs/performance.md.
+
+    python -m benchmarks            all parts, and the page
+    python -m benchmarks kernels    these parts, printed only
+
+A part is named here and is a module with `def table() -> Table` (benchmarks.table). All together
+take under ten minutes on two cores; say beside a part what it takes.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from importlib import import_module
+
+from rich.console import Console
+from rich.table import Table as Printed
+
+from benchmarks.page import PAGE, written
+from benchmarks.table import Table, UnavailableError
+
+PARTS = {
+    "start": 100,  # seconds, roughly
+    "size": 1,
+}
+_console = Console(width=140)
+
+
+def main(names: list[str]) -> int:
+    if unknown := set(names) - set(PARTS):
+        print(f"there is no {', '.join(unknown)}: choose of {', '.join(PARTS)}", file=sys.stderr)
+        return 2
+    began = time.perf_counter()
+    tables = [measured(name) for name in names or PARTS]
+    took_s = time.perf_counter() - began
+    _console.print(f"{took_s:.0f} s in all")
+    if not names:
+        PAGE.write_text(written(tables, took_s))
+        _console.print(f"written: {PAGE}")
+    return 0
+
+
+def measured(name: str) -> Table:
+    """The part's table, printed; without rows where the part cannot run here."""
+    _console.print(f"[bold]{name}[/bold]: about {PARTS[name]} s", highlight=False)
+    module = import_module(f"benchmarks.{name}")
+    began = time.perf_counter()
+    try:
+        table: Table = module.table()
+    except UnavailableError as reason:
+        table = Table(name, (), (), (f"Not measured: {reason}",))
+    show(table)
+    _console.print(f"{time.perf_counter() - began:.0f} s\n", style="dim")
+    return table
+
+
+def show(table: Table) -> None:
+    printed = Printed(title=table.title, title_justify="left")
+    for column, cells in zip(table.columns, zip(*table.rows, strict=True), strict=False):
+        printed.add_column(column, justify="right" if cells[0][:1].isdigit() else "left")
+    for row in table.rows:
+        printed.add_row(*row)
+    _console.print(printed)
+    for aim in table.aims:
+        said = "[green]met[/green]" if aim.met else f"[red]missed[/red]: {aim.why_not}"
+        _console.print(f"{aim.what}: {aim.measured}, {said}", highlight=False)
+    for note in table.notes:
+        _console.print(f"· {note}", highlight=False, markup=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,122 @@
+"""How long a start takes: `--help`, and `myoguard run` until it watches, cold and warm.
+
+Processes of their own, as a user starts them, on a nats-server of ours. Cold is with an empty
+directory for numba, as after installing; Python's own bytecode is there.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.table import Aim, Table, figure
+from tests.servers import nats_server
+
+HELP_ROUNDS, WARM_ROUNDS, COLD_ROUNDS = 15, 5, 2
+START_S_MAX = 300.0
+MYOGUARD = str(Path(sysconfig.get_path("scripts")) / "myoguard")
+
+
+class Took(NamedTuple):
+    """A process: seconds by the clock, and of processor time."""
+
+    wall_s: float
+    cpu_s: float
+
+
+def table() -> Table:
+    with tempfile.TemporaryDirectory() as name:
+        here = Path(name)
+        python = [finished([sys.executable, "-c", ""]) for _ in range(HELP_ROUNDS)]
+        imported = [
+            finished([sys.executable, "-c", "import pipeline.cli"]) for _ in range(HELP_ROUNDS)
+        ]
+        asked = [finished([MYOGUARD, "--help"]) for _ in range(HELP_ROUNDS)]
+        with nats_server(here) as broker:
+            cold = [watching(broker.url, here, f"cold-{k}") for k in range(COLD_ROUNDS)]
+            warm = [watching(broker.url, here, "cold-0") for _ in range(WARM_ROUNDS)]
+    rows = [
+        row("python that does nothing", python),
+        row("python that imports `pipeline.cli`", imported),
+        row("`myoguard --help`", asked),
+        row("`myoguard run` until it watches, warm", warm),
+        row("`myoguard run` until it watches, cold", cold),
+    ]
+    return Table(
+        "Start",
+        ("what", "by the clock", "processor time"),
+        rows,
+        (
+            "A process each. Cold: nothing compiled by numba yet; progress is shown meanwhile.",
+            "Until it watches: store open, page served, subscribed on a nats-server.",
+        ),
+        (
+            aim("`--help` in 0.3 s", asked, 0.3),
+            aim("ready warm in 2 s", warm, 2.0),
+            aim("ready cold in 25 s", cold, 25.0),
+        ),
+    )
+
+
+def row(what: str, took: list[Took]) -> tuple[str, ...]:
+    return what, figure([t.wall_s for t in took], "s"), figure([t.cpu_s for t in took], "s")
+
+
+def aim(what: str, took: list[Took], seconds: float) -> Aim:
+    walls = sorted(t.wall_s for t in took)
+    return Aim(what, figure(walls, "s"), walls[len(walls) // 2] < seconds)
+
+
+def finished(command: list[str]) -> Took:
+    """A command from its start to its end."""
+    before, began = _children_s(), time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
+    return Took(time.perf_counter() - began, _children_s() - before)
+
+
+def watching(broker_url: str, here: Path, cache: str) -> Took:
+    """`myoguard run` until it says that it watches; `cache` names numba's directory."""
+    config = here / "myoguard.toml"
+    config.write_text(
+        f'[broker]\nurl = "{broker_url}"\n[store]\ndirectory = "{here / "store"}"\n'
+        "[page]\nport = 0\n[metrics]\nport = 0\n"
+    )
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(here / cache)}
+    began = time.perf_counter()
+    process = subprocess.Popen(  # noqa: S603
+        [MYOGUARD, "run", "--config", str(config)],
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None  # noqa: S101
+    said = []
+    try:
+        for line in process.stderr:
+            said.append(line)
+            if "watching" in line:
+                return Took(time.perf_counter() - began, _cpu_s(process.pid))
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(START_S_MAX)
+        process.stderr.close()
+    raise RuntimeError("myoguard run did not come to watch: " + "".join(said))
+
+
+def _children_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _cpu_s(pid: int) -> float:
+    """utime and stime, fields 14 and 15 of proc(5)'s stat."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
