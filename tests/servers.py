@@ -25,7 +25,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 HOST = "127.0.0.1"
-DEADLINE_S = 15.0
+DEADLINE_S = 60.0
 PUBLISHED_UNANSWERED_MAX = 200
 
 Message = tuple[str, bytes]

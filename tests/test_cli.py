@@ -5,6 +5,7 @@ Commands run in this process through `main`, as the console script does; servers
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pkgutil
@@ -12,7 +13,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
@@ -23,6 +24,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import servers
+import structlog
 from clinic_log import SEED, clinic_log, cut_anew
 
 from devices.recording import LoadcellClock
@@ -532,3 +534,19 @@ def test_the_compiler_gets_a_place_of_its_own_where_there_is_none(
     assert os.environ[compiling.CACHE_VARIABLE] == ""
     compiling.have_cache([Path("/dev/null/cache")])
     assert Path(os.environ[compiling.CACHE_VARIABLE]).is_dir()
+
+
+def test_a_log_that_nobody_reads_any_more_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal.log_to_stderr()
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w", buffering=1) as broken, monkeypatch.context() as unread:  # noqa: PTH123
+        unread.setattr("sys.stderr", broken)
+        structlog.get_logger().warning("to nobody")
+        with suppress(BrokenPipeError):
+            broken.close()
+        structlog.get_logger().warning("to a closed file")
+    heard = io.StringIO()
+    monkeypatch.setattr("sys.stderr", heard)
+    structlog.get_logger().warning("to whoever is there now")
+    assert "to whoever is there now" in heard.getvalue()

@@ -33,7 +33,7 @@ from pipeline.sources import (
 )
 
 ROOT = Path(__file__).parent.parent
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 def run(scenario: Coroutine[Any, Any, None]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from pipeline.model import Received
 from pipeline.sources import MqttSource, NatsSource, Position
 from pipeline.sources.telemetry_log import reader_name, topic_of
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 STATE, SESSION = "massage/v1/c/g/state", "massage/v1/c/g/session"
 
 
@@ -169,9 +170,10 @@ def test_what_was_retained_does_not_come_before_what_the_log_has_of_the_topic(
 
 
 def test_a_killed_server_loses_nothing_that_it_acknowledged(broker: servers.Server) -> None:
-    """And a source that outlives it gets it in order, and twice only what was published twice.
+    """And a source that outlives it gets it in order, and once more at most for each kill.
 
-    The publisher, as any at QoS 1, sends again what it has no answer for: 200 messages at most.
+    The publisher, as any at QoS 1, sends again what it has no answer for, and the killed server
+    copies again into the log what it had not noted as copied.
     """
     count, kills = 6_000, [1_000, 3_000]
 
@@ -196,7 +198,7 @@ def test_a_killed_server_loses_nothing_that_it_acknowledged(broker: servers.Serv
                     break
             await asyncio.to_thread(publisher.join)
             assert [*dict.fromkeys(came)] == [*range(count)]
-            assert len(came) - count <= 2 * servers.PUBLISHED_UNANSWERED_MAX
+            assert max(Counter(came).values()) <= 1 + 2
             assert source.status.reconnects == 2
             assert source.lost_messages == 0
             await source.commit(batch.position)

@@ -48,7 +48,7 @@ def with_port(settings: Settings) -> tuple[Settings, str]:
 def ready(url: str) -> tuple[int, list[str]]:
     try:
         answer = httpx.get(f"{url}/ready", timeout=servers.DEADLINE_S)
-    except httpx.ConnectError:
+    except httpx.TransportError:
         return 0, []
     return answer.status_code, answer.json().get("because", [])
 

@@ -7,11 +7,12 @@ heavy, since every command starts here.
 from __future__ import annotations
 
 import asyncio
+import io
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, TypeVar
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Final, TextIO, TypeVar, cast
 
 if TYPE_CHECKING:  # a tenth of a second that `--help` does not need
     from rich.console import Console
@@ -151,5 +152,18 @@ def log_to_stderr(*, faults_only: bool = False) -> None:
             structlog.dev.ConsoleRenderer() if on_terminal else structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger("warning" if faults_only else "info"),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Stderr())),
     )
+
+
+class _Stderr(io.TextIOBase):
+    """Standard error as it is when something is said. That nobody reads it stops nothing."""
+
+    def write(self, text: str) -> int:
+        with suppress(OSError, ValueError):
+            sys.stderr.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            sys.stderr.flush()
