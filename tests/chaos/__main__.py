@@ -114,11 +114,13 @@ def _summary(options: argparse.Namespace, results: list[Result]) -> str:
         "failed": sum(bool(result.trouble) for result in results),
         "kills": sum(each.kills for each in done),
         "broker_kills": sum(each.broker_kills for each in done),
+        "influx_kills": sum(each.influx_kills for each in done),
         "frames": sum(each.balance.frames for each in done),
         "spoilt": sum(each.balance.spoilt for each in done),
         "lost": sum(each.balance.lost for each in done),
         "double": sum(each.balance.doubled for each in done),
         "late": sum(each.balance.late for each in done),
+        "points": sum(each.balance.points for each in done),
         "equal": sum(each.balance.equal for each in done),
     }
     return json.dumps(row)

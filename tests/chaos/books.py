@@ -12,7 +12,7 @@ import heapq
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from pipeline.cli.gun_models import known_guns
 from pipeline.config import Settings
 from pipeline.model import PIPELINE_CLINIC, Counters, Received
 from pipeline.rules import ALARMS, Signal
-from pipeline.store import Store, StoreReader, schema
+from pipeline.store import SpoolKind, Store, StoreReader, schema
 from pipeline.store.batch import DEAD_LETTER_BYTES_MAX
 
 BY_LINK = {rule for rule, row in ALARMS.items() if row.signal is Signal.LINK}
@@ -42,6 +42,7 @@ class Balance:
     doubled: int
     late: int  # counted losses beyond those of the undisturbed run
     records: int
+    points: int  # in InfluxDB
     faults: tuple[str, ...]
 
     @property
@@ -49,8 +50,11 @@ class Balance:
         return not any(fault.startswith("records") for fault in self.faults)
 
 
-def balance(plan: Plan, settings: Settings, directory: Path) -> Balance:
-    """Compare the store of `settings` with an undisturbed run kept in `directory`."""
+def balance(
+    plan: Plan, settings: Settings, directory: Path, points: Mapping[SpoolKind, int]
+) -> Balance:
+    """Compare the store of `settings` with an undisturbed run kept in `directory`, and with the
+    `points` that InfluxDB has."""
     expected = _replay(plan, settings, directory)
     stored = counters_in(settings.store.directory)
     missed = expected.frames_processed - stored.frames_processed
@@ -66,6 +70,7 @@ def balance(plan: Plan, settings: Settings, directory: Path) -> Balance:
         faults.append(f"dead letters: {lost_letters} lost, {doubled_letters} doubled")
     ours, theirs = (_records(each) for each in (settings.store.directory, directory))
     faults += [_difference(table, ours[table], theirs[table]) for table in ours]
+    faults += _compare_points(settings.store.directory, points)
     return Balance(
         frames=expected.frames_processed,
         spoilt=plan.spoilt,
@@ -73,6 +78,7 @@ def balance(plan: Plan, settings: Settings, directory: Path) -> Balance:
         doubled=doubled + doubled_letters,
         late=stored.frames_late - expected.frames_late,
         records=sum(map(len, theirs.values())),
+        points=sum(points.values()),
         faults=tuple(fault for fault in faults if fault),
     )
 
@@ -107,6 +113,15 @@ def _compare_letters(plan: Plan, store: Path) -> tuple[int, int]:
     with closing(_open(store)) as database:
         kept = Counter(database.execute("SELECT topic, payload FROM dead_letter").fetchall())
     return (needed - kept).total(), (kept - needed).total()
+
+
+def _compare_points(store: Path, points: Mapping[SpoolKind, int]) -> Iterator[str]:
+    """Whether InfluxDB has what was spooled, less dead letters and what still waits."""
+    with StoreReader.open(store) as reader:
+        spooled = reader.spool_counts()
+    for kind, count in spooled.items():
+        if count.dropped or count.refused or count.stored != points[kind]:
+            yield f"points: {points[kind]} of {kind} in InfluxDB, of {count}"
 
 
 def _records(store: Path) -> dict[str, Rows]:

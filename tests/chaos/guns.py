@@ -34,6 +34,7 @@ class Guns:
         self._total = sum(map(len, logs))
         self._logs, self._port, self._pace = logs, port, pace
         self._at = [0] * len(logs)  # the message that each gun publishes
+        self._swapping: set[int] = set()  # guns of which swapped frames are on their way
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="guns")
@@ -47,7 +48,7 @@ class Guns:
         return self.acknowledged == self._total
 
     def between_frames(self, deed: Callable[[], None]) -> bool:
-        """Do it now, while no gun publishes, if none is about to send what was overtaken.
+        """Do it now, while no gun publishes, unless swapped frames are on their way.
 
         A frame that comes more than the reorder window after the one that overtook it is late, by
         contract; and the death of a broker takes longer.
@@ -57,16 +58,12 @@ class Guns:
             return True
 
         async def do() -> bool:
-            if any(self._has_overtaken(gun) for gun in range(len(self._logs))):
+            if self._swapping:
                 return False
             deed()
             return True
 
         return asyncio.run_coroutine_threadsafe(do(), self._loop).result(servers.DEADLINE_S)
-
-    def _has_overtaken(self, gun: int) -> bool:
-        at, log = self._at[gun], self._logs[gun]
-        return any(due.overtakes for due in log[max(0, at - 1) : at + 1])
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -93,9 +90,7 @@ class Guns:
                     lost = asyncio.ensure_future(_lost(client))
                     try:
                         while self._at[gun] < len(self._logs[gun]) and not self._stop.is_set():
-                            await self._send(self._logs[gun][self._at[gun]], client, lost, began_s)
-                            self._at[gun] += 1
-                            self.acknowledged += 1
+                            await self._send(gun, client, lost, began_s)
                     finally:
                         lost.cancel()
             except aiomqtt.MqttError:
@@ -105,17 +100,37 @@ class Guns:
         return aiomqtt.Client(servers.HOST, self._port, timeout=CONNECT_S_MAX, logger=_LOGGER)
 
     async def _send(
-        self, due: Due, client: aiomqtt.Client, lost: asyncio.Future[None], began_s: float
+        self, gun: int, client: aiomqtt.Client, lost: asyncio.Future[None], began_s: float
     ) -> None:
-        """Publish one message when it is due, and wait for its acknowledgement, or MqttError."""
-        await asyncio.sleep(max(0.0, began_s + due.due_s / self._pace - time.monotonic()))
-        sending = asyncio.ensure_future(client.publish(*due.packet, qos=1, retain=due.retain))
+        """Publish what is next when it is due, and wait for its acknowledgement, or MqttError."""
+        group = _under_way_at_once(self._logs[gun], self._at[gun])
+        await asyncio.sleep(max(0.0, began_s + group[0].due_s / self._pace - time.monotonic()))
+        if len(group) > 1:
+            self._swapping.add(gun)
+        sending = asyncio.create_task(_publish(group, client))
         await asyncio.wait({sending, lost}, return_when=asyncio.FIRST_COMPLETED)
         if not sending.done():
             sending.cancel()
-            self.sent_again += 1
+            self.sent_again += len(group)
             raise aiomqtt.MqttError("lost before it was acknowledged")
         sending.result()
+        self._swapping.discard(gun)
+        self._at[gun] += len(group)
+        self.acknowledged += len(group)
+
+
+def _under_way_at_once(log: Sequence[Due], at: int) -> Sequence[Due]:
+    """The next message, with those that it overtakes: only what is under way can be overtaken."""
+    end = at + 1
+    while log[end - 1].overtakes:
+        end += 1
+    return log[at:end]
+
+
+async def _publish(group: Sequence[Due], client: aiomqtt.Client) -> None:
+    """In this order, and at once."""
+    sending = (client.publish(*due.packet, qos=1, retain=due.retain) for due in group)
+    await asyncio.gather(*sending)
 
 
 async def _lost(client: aiomqtt.Client) -> None:

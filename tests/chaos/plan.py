@@ -48,6 +48,8 @@ class Event(StrEnum):
     MEND = "mend"
     DELAY = "delay"  # everything the pipeline sends and receives
     HURRY = "hurry"
+    KILL_INFLUX = "kill influxd"
+    START_INFLUX = "start influxd"
 
 
 class Step(NamedTuple):
@@ -144,9 +146,15 @@ def _steps(rng: random.Random, size: Size, kill_broker: bool) -> list[Step]:
         *_span(rng, Event.DELAY, Event.HURRY),
     ]
     brokers = [Step(rng.uniform(0.1, 0.9), Event.KILL_BROKER, 0.0)] if kill_broker else []
-    return sorted([*kills, *spans, *brokers], key=lambda step: step.share)
+    engines = [
+        *_span(rng, Event.KILL_INFLUX, Event.START_INFLUX, 0.05, 0.4),
+        *_span(rng, Event.KILL_INFLUX, Event.START_INFLUX, 0.5, 0.85),
+    ]
+    return sorted([*kills, *spans, *brokers, *engines], key=lambda step: step.share)
 
 
-def _span(rng: random.Random, begin: Event, end: Event) -> tuple[Step, Step]:
-    share = rng.uniform(0.05, 0.85)
+def _span(
+    rng: random.Random, begin: Event, end: Event, first: float = 0.05, last: float = 0.85
+) -> tuple[Step, Step]:
+    share = rng.uniform(first, last)
     return Step(share, begin, 0.0), Step(share + rng.uniform(0.01, 0.08), end, 0.0)

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import servers
+from influx_engine import make_database
+from influx_spool import stored
 
-from chaos.books import Balance, balance, counters_in
+from chaos.books import Balance, balance
 from chaos.guns import Guns
 from chaos.nursery import Nursery
 from chaos.plan import Event, Plan, Step
 from chaos.victim import Victim
 from pipeline.config import Settings, load
-from pipeline.store import StoreError
+from pipeline.model import Counters
+from pipeline.store import StoreError, StoreReader
 
 # nats-server sends again what it has waited for so long; a checkpoint must come sooner than that.
 ACK_WAIT_S = 2.0
@@ -25,6 +29,8 @@ REDELIVERY_S = 2.5
 WINDOW = 13_000  # as docs and the embedded broker have it
 STALL_S_MAX = 120.0  # nothing acknowledged, or nothing stored, for so long is a failed run
 QUIET_S = 15.0  # longer than any redelivery: what has not come by then is lost
+DATABASE = "myoguard"
+INFLUX_S_MAX = 2.0  # an engine that died with a request is given up on after so long
 DELAY_S = 0.15  # under the reorder window: what was swapped on the way is put in order
 
 BEGINNING_S = 0.3  # a kill that is due sooner than this comes while the last start is under way
@@ -45,6 +51,7 @@ MAY_BE_KILLED = {"nats"}
 class Outcome:
     kills: int
     broker_kills: int
+    influx_kills: int
     messages: int
     seconds: float
     balance: Balance
@@ -60,36 +67,62 @@ def run(
 ) -> Outcome:
     """Everything `plan` says, then the books. AssertionError where it does not come to an end."""
     began_s = time.monotonic()
-    with (
-        BROKERS[broker](directory / "broker") as server,
-        servers.Proxy(server.port) as mqtt,
-        servers.Proxy(server.nats_port or 0) as nats,
-    ):
+    with _stage(broker, directory) as stage:
         config = directory / "myoguard.toml"
-        config.write_text(_config(directory / "store", source, broker, mqtt.url, nats.port))
+        config.write_text(_config(directory / "store", source, broker, stage.wires))
         settings = load(config)
         victim = Victim(nursery, config, settings.store.directory, directory)
         try:
-            play = _Play(plan, server, (mqtt, nats), victim, tell)
+            play = _Play(plan, stage, victim, tell)
             play.perform()
             _drain(plan, settings, victim, tell)
             victim.stop()
         finally:
             victim.end()
+        points = stored(stage.engine.port, DATABASE)
     tell("comparing")
-    books = balance(plan, settings, directory / "undisturbed")
-    return Outcome(
-        victim.kills, play.broker_kills, plan.messages, time.monotonic() - began_s, books
-    )
+    books = balance(plan, settings, directory / "undisturbed", points)
+    seconds = time.monotonic() - began_s
+    kills = victim.kills, play.broker_kills, play.influx_kills
+    return Outcome(*kills, plan.messages, seconds, books)
 
 
-def _config(store: Path, source: str, broker: str, url: str, nats_port: int) -> str:
+class _Wires(NamedTuple):
+    """Between the pipeline and everything that it speaks to."""
+
+    mqtt: servers.Proxy
+    nats: servers.Proxy
+    influx: servers.Proxy
+
+
+class _Stage(NamedTuple):
+    broker: servers.Server
+    engine: servers.Server
+    wires: _Wires
+
+
+@contextmanager
+def _stage(broker: str, directory: Path) -> Iterator[_Stage]:
+    with (
+        BROKERS[broker](directory / "broker") as server,
+        servers.influxd(directory / "influxd") as engine,
+        servers.Proxy(server.port) as mqtt,
+        servers.Proxy(server.nats_port or 0) as nats,
+        servers.Proxy(engine.port) as influx,
+    ):
+        make_database(engine.port, DATABASE)
+        yield _Stage(server, engine, _Wires(mqtt, nats, influx))
+
+
+def _config(store: Path, source: str, broker: str, wires: _Wires) -> str:
     redelivery_s = REDELIVERY_S if broker == "nats" else 0.0
-    nats_url = f'nats_url = "nats://{servers.HOST}:{nats_port}"\n' if source == "nats" else ""
+    nats_url = f'nats_url = "{wires.nats.nats_url}"\n' if source == "nats" else ""
     return (
-        f'[broker]\nurl = "{url}"\nclient_id = "pipeline"\nredelivery_s = {redelivery_s}\n'
-        f"{nats_url}"
+        f'[broker]\nurl = "{wires.mqtt.url}"\nclient_id = "pipeline"\n'
+        f"redelivery_s = {redelivery_s}\n{nats_url}"
         f'[store]\ndirectory = "{store}"\nfeatures_days = 36500.0\nrollups_days = 36500.0\n'
+        f'[influx]\nurl = "http://{servers.HOST}:{wires.influx.port}"\nbucket = "{DATABASE}"\n'
+        f"timeout_s = {INFLUX_S_MAX}\n"
         "[page]\nenabled = false\n[metrics]\nenabled = false\n"
     )
 
@@ -100,13 +133,12 @@ class _Play:
     def __init__(
         self,
         plan: Plan,
-        server: servers.Server,
-        wires: tuple[servers.Proxy, ...],
+        stage: _Stage,
         victim: Victim,
         tell: Callable[[str], None],
     ) -> None:
-        self.broker_kills = 0
-        self._plan, self._server, self._wires, self._victim = plan, server, wires, victim
+        self.broker_kills = self.influx_kills = 0
+        self._plan, self._stage, self._victim = plan, stage, victim
         self._is_cut = False
         self._tell = tell
 
@@ -115,7 +147,7 @@ class _Play:
         self._victim.start()
         self._victim.wait_until_ready()
         pace = self._plan.size.seconds / self._plan.size.publish_s
-        with Guns(self._server.port, self._plan.guns, pace) as guns:
+        with Guns(self._stage.broker.port, self._plan.guns, pace) as guns:
             for step in self._plan.steps:
                 self._tell(f"{guns.share:4.0%} published, next: {step.event}")
                 self._wait_for(guns, step)
@@ -152,39 +184,45 @@ class _Play:
                 self._mend()
             case Event.DELAY | Event.HURRY:
                 self._delay(DELAY_S if event is Event.DELAY else 0.0)
+            case Event.KILL_INFLUX:
+                self._stage.engine.kill()
+                self.influx_kills += 1
+            case Event.START_INFLUX:
+                self._stage.engine.start()
 
     def _cut(self) -> None:
         self._is_cut = True
-        for wire in self._wires:
+        for wire in self._stage.wires:
             wire.refuse = True
             wire.cut()
 
     def _mend(self) -> None:
         self._is_cut = False
-        for wire in self._wires:
+        for wire in self._stage.wires:
             wire.refuse = False
 
     def _delay(self, seconds: float) -> None:
-        for wire in self._wires:
+        for wire in self._stage.wires:
             wire.delay_s = seconds
 
     def _kill_broker(self, guns: Guns) -> None:
-        process = self._server.process
+        process = self._stage.broker.process
         assert process is not None
         servers.until(lambda: guns.between_frames(process.kill), "no gun has overtaken itself")
         process.wait()
-        self._server.start()
+        self._stage.broker.start()
         self.broker_kills += 1
 
 
 def _drain(plan: Plan, settings: Settings, victim: Victim, tell: Callable[[str], None]) -> None:
-    """Wait until everything is stored, or nothing has come for a while: the books will say."""
+    """Wait until everything is stored, and what was spooled is in InfluxDB, or nothing has come
+    for a while: the books will say."""
     victim.wait_until_ready()
     frames, letters = plan.frames, plan.spoilt
-    seen, seen_s = (-1, -1), time.monotonic()
+    seen, seen_s = (-1, -1, -1), time.monotonic()
     while time.monotonic() - seen_s < QUIET_S:
         now = _stored(settings)
-        if now[0] >= frames and now[1] >= letters:
+        if now[0] >= frames and now[1] >= letters and now[2] == 0:
             return
         if now != seen:
             seen, seen_s = now, time.monotonic()
@@ -193,9 +231,11 @@ def _drain(plan: Plan, settings: Settings, victim: Victim, tell: Callable[[str],
         time.sleep(0.1)
 
 
-def _stored(settings: Settings) -> tuple[int, int]:
+def _stored(settings: Settings) -> tuple[int, int, int]:
+    """Frames, dead letters, and how many points wait for InfluxDB."""
     try:
-        counters = counters_in(settings.store.directory)
+        with StoreReader.open(settings.store.directory) as reader:
+            counters, spooled = reader.counters() or Counters(), reader.size().spooled
     except StoreError:
-        return 0, 0
-    return counters.frames_processed + counters.frames_late, counters.frames_rejected
+        return 0, 0, 0
+    return counters.frames_processed + counters.frames_late, counters.frames_rejected, spooled
