@@ -367,6 +367,37 @@ def suppress(life: Life, suppressed: bool, now_ns: int) -> Step:
     return Step(after, (after,))
 
 
+def taken_over(alarm: Alarm) -> Step:
+    """The life of an alarm as it was recorded, where its own is lost: what stood is unknown."""
+    stood = alarm.state in _ACTIVE or alarm.state in _HIDDEN
+    life = Life(
+        is_true=stood,
+        evidence_ns=0,
+        stepped_at_ns=alarm.changed_at_ns,
+        began_at_ns=alarm.raised_at_ns,
+        unknown_since_ns=alarm.changed_at_ns if stood else None,
+        state=AlarmState.UNKNOWN if stood else alarm.state,
+        alarm_id=alarm.alarm_id,
+        session_id=alarm.session_id,
+        site=alarm.site,
+        operator=alarm.operator,
+        quality=alarm.quality,
+        priority=alarm.priority,
+        raised_at_ns=alarm.raised_at_ns,
+        changed_at_ns=alarm.changed_at_ns,
+        value=alarm.value,
+        peak=alarm.peak,
+        setpoint=alarm.setpoint,
+        count=alarm.count,
+        acked=alarm.state is AlarmState.ACTIVE_ACK,
+        shelved_until_ns=alarm.until_ns if alarm.state is AlarmState.SHELVED else None,
+        suppressed=alarm.state is AlarmState.SUPPRESSED,
+        by=alarm.by,
+        note=alarm.note,
+    )
+    return Step(life, () if life.visible is alarm.state else (life,))
+
+
 def to_alarm(row: AlarmRow, life: Life, device: DeviceId, config_version: str) -> Alarm:
     """The record and the retained message of an alarm as it stands."""
     state = life.visible

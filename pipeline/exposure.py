@@ -94,6 +94,12 @@ class Exposures:
         after = days[day] = before.plus(a_hv_m_s2, seconds)
         return after, after.trigger_s // 60.0 > before.trigger_s // 60.0
 
+    def take_over(self, row: OperatorExposure) -> None:
+        """Go on with a day of which only the record is left."""
+        operator = Operator(row.clinic, row.operator)
+        a2t = row.a_hv_m_s2**2 * row.trigger_s
+        self._open_day(operator, row.t_ns // DAY_NS)[row.t_ns // DAY_NS] = Dose(row.trigger_s, a2t)
+
     def _open_day(self, operator: Operator, day: int) -> dict[int, Dose]:
         days = self._doses.pop(operator, {})
         while len(days) >= DAYS_KEPT:

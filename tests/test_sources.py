@@ -121,6 +121,9 @@ def test_retained_birth_and_session_arrive_at_a_first_subscription(broker: serve
             await publish(broker.port, telemetry(7, 8))
             messages, _ = await take(source, 1)
             assert numbers(messages) == [7]  # the session was kept: no second subscription
+        async with MqttSource(broker.url, client_id="p", retained_again=True) as source:
+            messages, _ = await take(source, 3)
+            assert {each.payload for each in messages} == {b"1", b"2", b"7"}
 
     run(scenario())
 

@@ -142,8 +142,12 @@ def test_what_was_retained_before_there_was_a_log_comes_first(broker: servers.Se
             await source.commit(position)
         async with source_of(broker) as source:
             await publish(broker, [(STATE, b"3")], retain=True)
-            messages, _ = await take(source, 1)
+            messages, position = await take(source, 1)
             assert [each.payload for each in messages] == [b"3"]
+            await source.commit(position)
+        async with source_of(broker, retained_again=True) as source:
+            messages, _ = await take(source, 2)
+            assert [each.payload for each in messages] == [b"3", b"2"]
 
     run(scenario())
 

@@ -54,6 +54,10 @@ class Flow:
         self._reconnects = -1  # the first connection may come late, too
         self._kept_ns = 0  # when the newest message came that a log kept for us
 
+    def begin_with(self, records: list[Record]) -> None:
+        """What came about before the first message."""
+        self._take((), records)
+
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`, or until the source ends."""
         batches = self._source.batches()

@@ -23,7 +23,7 @@ def broker_address(settings: Settings) -> str:
     return urlsplit(settings.broker.url).netloc.rpartition("@")[2]
 
 
-def make_source(settings: Settings) -> MqttSource | NatsSource:
+def make_source(settings: Settings, *, retained_again: bool) -> MqttSource | NatsSource:
     """Where messages come from: the broker's durable log where it has one."""
     broker = settings.broker
     if broker.nats_url is not None:
@@ -34,6 +34,7 @@ def make_source(settings: Settings) -> MqttSource | NatsSource:
             credentials=credentials(settings),
             protocol=MqttProtocol(broker.protocol),
             log_bytes_max=broker.log_bytes_max,
+            retained_again=retained_again,
             patient=True,
         )
     return MqttSource(
@@ -42,6 +43,7 @@ def make_source(settings: Settings) -> MqttSource | NatsSource:
         credentials=credentials(settings),
         protocol=MqttProtocol(broker.protocol),
         redelivery_s=broker.redelivery_s,
+        retained_again=retained_again,
         patient=True,
     )
 

@@ -19,11 +19,12 @@ from pipeline.app.keeper import Keeper
 from pipeline.app.latency import Latency
 from pipeline.app.links import broker_address, make_publisher, make_source
 from pipeline.config import Settings
+from pipeline.exposure import OPERATORS_MAX
 from pipeline.features import warm_up
 from pipeline.influx import encode
-from pipeline.model import Alarm, Counters
+from pipeline.model import Alarm, Counters, Record
 from pipeline.monitor import SnapshotError
-from pipeline.store import AlarmFilter, Retention, Store, StoreReader
+from pipeline.store import AlarmFilter, ExposureFilter, Retention, Store, StoreReader
 
 # Alarms said again after a restart: a crash may have come between storing and sending them.
 # Engineering choice.
@@ -49,6 +50,7 @@ class Pipeline:
         self._listeners = list(listeners)
         self._ready = ready
         self._monitor = make_monitor(settings, guns)
+        self._taken_over: list[Record] | None = None  # by a monitor that had to begin anew
 
     @property
     def counters(self) -> Counters:
@@ -75,7 +77,7 @@ class Pipeline:
                 self._settings,
                 store,
                 self._monitor,
-                make_source(self._settings),
+                make_source(self._settings, retained_again=self._taken_over is not None),
                 publisher,
                 self._guns,
                 list(self._listeners),
@@ -105,24 +107,35 @@ class Pipeline:
             self._ready(desk.page_url)
 
         try:
-            await Flow(desk, keeper, say_watching).run(stop)
+            flow = Flow(desk, keeper, say_watching)
+            flow.begin_with(self._taken_over or [])
+            await flow.run(stop)
         finally:
             await keeper.finish()
             _log.info("stopped", **news(self.counters))
 
     def _restore(self, store: Store) -> bool:
-        """Go on from the last checkpoint, if there is one; where it cannot be read, begin anew."""
+        """Go on from the last checkpoint, if there is one, or from records if it cannot be read."""
         snapshot = store.load_snapshot()
         if snapshot is None:
             return False
         try:
             self._monitor.restore(snapshot)
         except SnapshotError as error:
-            self._monitor = make_monitor(self._settings, self._guns)
+            self._begin_anew()
             _log.warning("began anew; what is stored is kept", reason=str(error))
         else:
             _log.info("goes on from the last checkpoint", guns=self._monitor.devices)
         return True
+
+    def _begin_anew(self) -> None:
+        self._monitor = make_monitor(self._settings, self._guns)
+        with StoreReader.open(self._settings.store.directory) as reader:
+            self._taken_over = self._monitor.take_over(
+                reader.counters() or Counters(),
+                reversed(reader.exposures(ExposureFilter(), OPERATORS_MAX)),
+                reader.current_alarms(),
+            )
 
     def _said_before(self) -> list[Alarm]:
         """The alarms that stand and those that changed last, in the order of their changes."""

@@ -12,6 +12,7 @@ from pipeline import alarms
 from pipeline.alarms import Life, Occasion, Step
 from pipeline.model import (
     UNKNOWN_SITE,
+    Alarm,
     AlarmAction,
     AlarmState,
     DeviceId,
@@ -100,6 +101,12 @@ class Board:
         for rule, life in list(self._lives.items()):
             if ALARMS[rule].kind is AlarmKind.USE:
                 self._take(ALARMS[rule], alarms.suppress(life, suppressed, t_ns), out)
+
+    def take_over(self, alarm: Alarm, out: list[Record]) -> None:
+        """Go on with an alarm of which only the record is left; not of a rule there is no more."""
+        row = ALARMS.get(alarm.rule)
+        if row is not None:
+            self._take(row, alarms.taken_over(alarm), out)
 
     def act(self, action: AlarmAction, t_ns: int, now_ns: int, out: list[Record]) -> None:
         """What a person asks. Raises ActionRefusedError."""

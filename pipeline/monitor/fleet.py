@@ -16,6 +16,7 @@ import heapq
 import json
 import struct
 from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import asdict
 from typing import Any, Final, Protocol
 
@@ -24,6 +25,7 @@ from pipeline.exposure import Exposures
 from pipeline.features import Calibration
 from pipeline.model import (
     PIPELINE_CLINIC,
+    Alarm,
     AlarmAction,
     Counters,
     DeadLetter,
@@ -35,6 +37,7 @@ from pipeline.model import (
     Live,
     LiveGun,
     Message,
+    OperatorExposure,
     Received,
     Record,
     SessionEvent,
@@ -385,6 +388,25 @@ class Monitor:
             raise SnapshotError(
                 f"the snapshot is damaged ({error}): start anew without the checkpoint"
             ) from error
+
+    def take_over(
+        self, counters: Counters, exposures: Iterable[OperatorExposure], alarms: Iterable[Alarm]
+    ) -> list[Record]:
+        """Begin anew, but go on with what is left of a state that cannot be read: its records.
+
+        Exposures oldest first. Alarms that stood are unknown until they are judged.
+        """
+        out: list[Record] = []
+        self.counters = deepcopy(counters)
+        for exposure in exposures:
+            self._exposures.take_over(exposure)
+        for alarm in alarms:
+            if alarm.id == self._own.device:
+                self._own.take_over(alarm, out)
+            elif (gun := self._gun(alarm.id)) is not None:
+                gun.take_over(alarm, out)
+                self._schedule(gun)
+        return out
 
     def _load(self, state: dict[str, Any]) -> None:
         self._now_ns, self._framed_ns = state["now_ns"], state["framed_ns"]

@@ -16,6 +16,7 @@ from typing import Any
 from pipeline.exposure import Exposures, Operator
 from pipeline.exposure import record as exposure_record
 from pipeline.model import (
+    Alarm,
     AlarmAction,
     DeviceId,
     DeviceState,
@@ -334,6 +335,14 @@ class Gun:
         session_open = self.schedule.session is not None
         link = Link(self.online, session_open, silent_s, frames_rejected)
         self._board.judge_link(ALARMS[rule], LINK_CONDITIONS[rule](link), t_ns, out)
+
+    def take_over(self, alarm: Alarm, out: list[Record]) -> None:
+        """Go on with an alarm of which only the record is left."""
+        self._board.take_over(alarm, out)
+        if alarm.rule == "NO_FRAMES":
+            self._silent = True  # its next hop ends it
+        elif alarm.rule == "REJECTING_FRAMES":
+            self._judge_link(alarm.rule, alarm.changed_at_ns, out)
 
     # What others see.
 

@@ -56,10 +56,12 @@ class MqttSource:
         filters: Sequence[str] = PIPELINE_FILTERS,
         persistent: bool = True,
         redelivery_s: float = 0.0,
+        retained_again: bool = False,
         patient: bool = False,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         """Not `persistent`: the broker keeps nothing for us while we are away. `patient`: see Link.
+        `retained_again`: hear all retained messages, as in a new session, even in an old one.
 
         A broker that sends again only what it has waited for, as NATS does, is given `redelivery_s`
         before a new connection, so that what was on its way comes before what is new.
@@ -74,6 +76,7 @@ class MqttSource:
         self.qos0_dropped = 0
         self._filters = filters
         self._redelivery_s = redelivery_s
+        self._must_subscribe = retained_again
         self._clock_ns = clock_ns
         self._intake = Intake()
         # Arrived, not committed, in the same order: who is owed an acknowledgement, of what.
@@ -132,8 +135,9 @@ class MqttSource:
 
     async def _subscribe_if_new(self, connection: Connection) -> None:
         """A session that the broker kept still has its subscriptions."""
-        if not connection.session_present:
+        if self._must_subscribe or not connection.session_present:
             await connection.subscribe(self._filters)
+            self._must_subscribe = False
 
     async def _before_retry(self) -> None:
         await self._intake.emptied()

@@ -90,10 +90,12 @@ class NatsSource:
         protocol: MqttProtocol = MqttProtocol.V311,
         log_bytes_max: int = LOG_BYTES_MAX,
         window_messages: int = WINDOW_MESSAGES,
+        retained_again: bool = False,
         patient: bool = False,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        """`mqtt_url` is the same server's MQTT listener; `patient`: see Link.
+        """`mqtt_url` is the same server's MQTT listener; `patient`: see Link. `retained_again`:
+        read what is retained, as a first reader does.
 
         Raises BrokerError for an address that is none.
         """
@@ -108,6 +110,7 @@ class NatsSource:
             persistent=False,
         )
         self._log_bytes_max = log_bytes_max
+        self._retained_again = retained_again
         self._window_messages = window_messages
         self._clock_ns = clock_ns
         self._intake = Intake()
@@ -199,7 +202,7 @@ class NatsSource:
             await mqtt.publish(telemetry_log.probe_topic(self._name), nonce, qos=1, retain=False)
         await telemetry_log.find_probe(connection, self._name, nonce)
         await self._begin(connection)
-        if self._life == 1 and not has_committed:
+        if self._life == 1 and (self._retained_again or not has_committed):
             held = await telemetry_log.topics_held(connection)
             self._take_retained(
                 [each for each in arrivals if each.retain and each.topic not in held]
