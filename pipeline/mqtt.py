@@ -130,7 +130,8 @@ def tls_context(credentials: Credentials) -> ssl.SSLContext:
 class Arrival(NamedTuple):
     """A message as it came in. `mid` is 0 for QoS 0, which nobody acknowledges.
 
-    `retain`: it had been waiting for a subscriber.
+    `retain`: it had been waiting for a subscriber. `again`: it was sent before, and nobody
+    acknowledged it.
     """
 
     connection: Connection
@@ -138,6 +139,7 @@ class Arrival(NamedTuple):
     topic: str
     payload: bytes
     retain: bool
+    again: bool
 
 
 class Connection:
@@ -259,7 +261,9 @@ class Connection:
             topic = message.topic
         except UnicodeDecodeError:
             topic = ""  # no such topic in any grammar: it will be counted as bad, and acknowledged
-        self._on_arrival(Arrival(self, mid, topic, bytes(message.payload), message.retain))
+        self._on_arrival(
+            Arrival(self, mid, topic, bytes(message.payload), message.retain, message.dup)
+        )
 
     def _remember_session(
         self,

@@ -321,6 +321,15 @@ def test_among_lost_frames_only_a_step_back_is_certain(late_ns: int) -> None:
     assert out.turns[-1][1:] == (ANEW, late_ns > UNSEEN_NS)
 
 
+def test_drift_that_adds_up_is_neither_a_step_nor_a_gap() -> None:
+    """A clock that is wrong by 1 in 1,000, as no quartz is: every frame brings its own time."""
+    stream, out, frames = Stream(GUN), Ordered(), 2 * 1000 * HOP_NS // FRAME_NS
+    for k in range(frames):  # two hops of drift in all
+        stream.admit(k * FRAME_NS, frame(k, late_ns=k * FRAME_NS // 1000), WINDOW_NS, out)
+        out.turns.clear()
+    assert kinds(out.events) == [FIRST]
+
+
 # Boots
 
 

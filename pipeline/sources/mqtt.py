@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from typing import Final, Self
 
 from pipeline.link import Link, LinkStatus
@@ -39,11 +40,9 @@ class MqttSource:
     The window is the broker's to choose: MQTT 5 brokers are asked for `mqtt.RECEIVE_MAXIMUM`, but
     Mosquitto gives a 3.1.1 client 20 unless `max_inflight_messages` says more, which with a commit
     a second can mean 20 messages a second; and while we are away it keeps 1,000 messages unless
-    `max_queued_messages` says more. NATS delivers what was in flight again only after ack_wait:
-    whoever comes back sooner gets new messages before those.
+    `max_queued_messages` says more.
     """
 
-    keeps_arrival_times = False
     caught_up = True  # as far as a broker says
 
     def __init__(
@@ -63,8 +62,10 @@ class MqttSource:
         """Not `persistent`: the broker keeps nothing for us while we are away. `patient`: see Link.
         `retained_again`: hear all retained messages, as in a new session, even in an old one.
 
-        A broker that sends again only what it has waited for, as NATS does, is given `redelivery_s`
-        before a new connection, so that what was on its way comes before what is new.
+        A broker that sends again only what it has waited for, as NATS does, sends what is new
+        before. In a session that it kept, all is therefore held for `redelivery_s`, and what had
+        been sent before goes first. To wait before one connects is not enough: a broker that does
+        not know yet that the last connection is dead goes on sending there.
         """
         endpoint = parse_endpoint(
             url,
@@ -79,13 +80,14 @@ class MqttSource:
         self._must_subscribe = retained_again
         self._clock_ns = clock_ns
         self._intake = Intake()
+        self._held: list[Arrival] | None = None  # on a new connection
         # Arrived, not committed, in the same order: who is owed an acknowledgement, of what.
         self._uncommitted: deque[tuple[Connection, int]] = deque()
         self._committed_count = 0
         self._link = Link(
-            lambda: Connection(endpoint, self._on_arrival),
-            prepare=self._subscribe_if_new,
-            before_retry=self._before_retry,
+            lambda: self._hold(Connection(endpoint, self._on_arrival)),
+            prepare=self._prepare,
+            before_retry=self._intake.emptied,
             on_end=self._intake.end,
             patient=patient,
             clock_ns=clock_ns,
@@ -127,18 +129,31 @@ class MqttSource:
                 await asyncio.sleep(0)
 
     def _on_arrival(self, arrival: Arrival) -> None:
-        if not arrival.mid and len(self._intake) >= QOS0_PENDING_MAX:
+        if not arrival.mid and len(self._held or self._intake) >= QOS0_PENDING_MAX:
             self.qos0_dropped += 1
+            return
+        if self._held is not None:
+            self._held.append(arrival)
             return
         self._uncommitted.append((arrival.connection, arrival.mid))
         self._intake.put(Received(self._clock_ns(), arrival.topic, arrival.payload))
 
-    async def _subscribe_if_new(self, connection: Connection) -> None:
-        """A session that the broker kept still has its subscriptions."""
+    # A new connection.
+
+    def _hold(self, connection: Connection) -> Connection:
+        """What an earlier one brought and held is gone with it, and comes again."""
+        self._held = []
+        return connection
+
+    async def _prepare(self, connection: Connection) -> None:
+        """A session that the broker kept still has its subscriptions, and what was on its way."""
         if self._must_subscribe or not connection.session_present:
             await connection.subscribe(self._filters)
             self._must_subscribe = False
-
-    async def _before_retry(self) -> None:
-        await self._intake.emptied()
-        await asyncio.sleep(self._redelivery_s)
+        if connection.session_present and self._redelivery_s:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._redelivery_s):
+                    await connection.lost()
+        held, self._held = self._held or [], None
+        for arrival in sorted(held, key=lambda each: not each.again):
+            self._on_arrival(arrival)

@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Self
 
 import aiomqtt
@@ -19,7 +20,7 @@ import servers
 from chaos.plan import Due
 
 RETRY_S = 0.05
-CONNECT_S_MAX = 1.5  # a broker that is just recovering may not answer: then again, before 5 s
+CONNECT_S_MAX = 2.5  # a second try comes before a gun has been silent for 5 s
 _LOGGER = logging.getLogger("chaos.guns")
 _LOGGER.setLevel(logging.CRITICAL)  # that connections are lost is the point
 
@@ -36,6 +37,7 @@ class Guns:
         self._at = [0] * len(logs)  # the message that each gun publishes
         self._swapping: set[int] = set()  # guns of which swapped frames are on their way
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._broker_serves = asyncio.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="guns")
 
@@ -47,7 +49,7 @@ class Guns:
     def done(self) -> bool:
         return self.acknowledged == self._total
 
-    def between_frames(self, deed: Callable[[], None]) -> bool:
+    def kill_broker(self, deed: Callable[[], None]) -> bool:
         """Do it now, while no gun publishes, unless swapped frames are on their way.
 
         A frame that comes more than the reorder window after the one that overtook it is late, by
@@ -60,10 +62,19 @@ class Guns:
         async def do() -> bool:
             if self._swapping:
                 return False
+            self._broker_serves.clear()
             deed()
             return True
 
         return asyncio.run_coroutine_threadsafe(do(), self._loop).result(servers.DEADLINE_S)
+
+    def go_on(self) -> None:
+        """The broker serves again. Until then connecting would only cost time: one that is busy
+        with its recovery lets some in seconds after others, and who is silent for 5 s is told of.
+        """
+        if self._loop is not None:
+            with suppress(RuntimeError):  # the guns are done
+                self._loop.call_soon_threadsafe(self._broker_serves.set)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -71,6 +82,7 @@ class Guns:
 
     def __exit__(self, *_exc: object) -> None:
         self._stop.set()
+        self.go_on()
         self._thread.join()
 
     def _run(self) -> None:
@@ -81,6 +93,7 @@ class Guns:
 
     async def _play_all(self) -> None:
         began_s, self._loop = time.monotonic(), asyncio.get_running_loop()
+        self._broker_serves.set()
         await asyncio.gather(*(self._play(gun, began_s) for gun in range(len(self._logs))))
 
     async def _play(self, gun: int, began_s: float) -> None:
@@ -95,6 +108,7 @@ class Guns:
                         lost.cancel()
             except aiomqtt.MqttError:
                 await asyncio.sleep(RETRY_S)
+                await self._broker_serves.wait()
 
     def _client(self) -> aiomqtt.Client:
         return aiomqtt.Client(servers.HOST, self._port, timeout=CONNECT_S_MAX, logger=_LOGGER)

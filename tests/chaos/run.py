@@ -25,10 +25,10 @@ from pipeline.store import StoreError, StoreReader
 
 # nats-server sends again what it has waited for so long; a checkpoint must come sooner than that.
 ACK_WAIT_S = 2.0
-REDELIVERY_S = 2.5
+REDELIVERY_S = 4.0  # and a busy machine's share
 WINDOW = 13_000  # as docs and the embedded broker have it
 STALL_S_MAX = 120.0  # nothing acknowledged, or nothing stored, for so long is a failed run
-QUIET_S = 15.0  # longer than any redelivery: what has not come by then is lost
+QUIET_S = 30.0  # longer than any redelivery: what has not come by then is lost
 DATABASE = "myoguard"
 INFLUX_S_MAX = 2.0  # an engine that died with a request is given up on after so long
 DELAY_S = 0.15  # under the reorder window: what was swapped on the way is put in order
@@ -208,9 +208,11 @@ class _Play:
     def _kill_broker(self, guns: Guns) -> None:
         process = self._stage.broker.process
         assert process is not None
-        servers.until(lambda: guns.between_frames(process.kill), "no gun has overtaken itself")
+        servers.until(lambda: guns.kill_broker(process.kill), "no swapped frames are on their way")
         process.wait()
         self._stage.broker.start()
+        servers.publish(self._stage.broker.port, [("chaos", b"it serves")])
+        guns.go_on()
         self.broker_kills += 1
 
 
