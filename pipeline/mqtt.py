@@ -130,8 +130,7 @@ def tls_context(credentials: Credentials) -> ssl.SSLContext:
 class Arrival(NamedTuple):
     """A message as it came in. `mid` is 0 for QoS 0, which nobody acknowledges.
 
-    `retain`: it had been waiting for a subscriber. `again`: it was sent before, and nobody
-    acknowledged it.
+    `retain`: it had been waiting for a subscriber.
     """
 
     connection: Connection
@@ -139,7 +138,6 @@ class Arrival(NamedTuple):
     topic: str
     payload: bytes
     retain: bool
-    again: bool
 
 
 class Connection:
@@ -261,9 +259,7 @@ class Connection:
             topic = message.topic
         except UnicodeDecodeError:
             topic = ""  # no such topic in any grammar: it will be counted as bad, and acknowledged
-        self._on_arrival(
-            Arrival(self, mid, topic, bytes(message.payload), message.retain, message.dup)
-        )
+        self._on_arrival(Arrival(self, mid, topic, bytes(message.payload), message.retain))
 
     def _remember_session(
         self,

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import suppress
+from contextlib import asynccontextmanager
 from typing import Final, Self
 
 from pipeline.link import Link, LinkStatus
@@ -62,10 +62,10 @@ class MqttSource:
         """Not `persistent`: the broker keeps nothing for us while we are away. `patient`: see Link.
         `retained_again`: hear all retained messages, as in a new session, even in an old one.
 
-        A broker that sends again only what it has waited for, as NATS does, sends what is new
-        before. In a session that it kept, all is therefore held for `redelivery_s`, and what had
-        been sent before goes first. To wait before one connects is not enough: a broker that does
-        not know yet that the last connection is dead goes on sending there.
+        A broker that sends again only what it has waited for, as NATS does, is given `redelivery_s`
+        before a connection is used, so that what was on its way comes before what is new. To wait
+        alone is not enough: a broker that does not know yet that the last connection is dead goes
+        on sending there. So the session is taken over first, by a connection that ends at once.
         """
         endpoint = parse_endpoint(
             url,
@@ -75,18 +75,19 @@ class MqttSource:
             persistent=persistent,
         )
         self.qos0_dropped = 0
+        self._endpoint = endpoint
         self._filters = filters
         self._redelivery_s = redelivery_s
+        self._deaf = False  # while a session is only taken over
         self._must_subscribe = retained_again
         self._clock_ns = clock_ns
         self._intake = Intake()
-        self._held: list[Arrival] | None = None  # on a new connection
         # Arrived, not committed, in the same order: who is owed an acknowledgement, of what.
         self._uncommitted: deque[tuple[Connection, int]] = deque()
         self._committed_count = 0
         self._link = Link(
-            lambda: self._hold(Connection(endpoint, self._on_arrival)),
-            prepare=self._prepare,
+            self._connected,
+            prepare=self._subscribe_if_new,
             before_retry=self._intake.emptied,
             on_end=self._intake.end,
             patient=patient,
@@ -129,31 +130,30 @@ class MqttSource:
                 await asyncio.sleep(0)
 
     def _on_arrival(self, arrival: Arrival) -> None:
-        if not arrival.mid and len(self._held or self._intake) >= QOS0_PENDING_MAX:
-            self.qos0_dropped += 1
+        if self._deaf:
             return
-        if self._held is not None:
-            self._held.append(arrival)
+        if not arrival.mid and len(self._intake) >= QOS0_PENDING_MAX:
+            self.qos0_dropped += 1
             return
         self._uncommitted.append((arrival.connection, arrival.mid))
         self._intake.put(Received(self._clock_ns(), arrival.topic, arrival.payload))
 
-    # A new connection.
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[Connection]:
+        """A connection on which what was on its way comes first."""
+        self._deaf = self._redelivery_s > 0
+        async with Connection(self._endpoint, self._on_arrival) as connection:
+            if not (self._deaf and connection.session_present):
+                self._deaf = False
+                yield connection
+                return
+        await asyncio.sleep(self._redelivery_s)
+        self._deaf = False
+        async with Connection(self._endpoint, self._on_arrival) as connection:
+            yield connection
 
-    def _hold(self, connection: Connection) -> Connection:
-        """What an earlier one brought and held is gone with it, and comes again."""
-        self._held = []
-        return connection
-
-    async def _prepare(self, connection: Connection) -> None:
-        """A session that the broker kept still has its subscriptions, and what was on its way."""
+    async def _subscribe_if_new(self, connection: Connection) -> None:
+        """A session that the broker kept still has its subscriptions."""
         if self._must_subscribe or not connection.session_present:
             await connection.subscribe(self._filters)
             self._must_subscribe = False
-        if connection.session_present and self._redelivery_s:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._redelivery_s):
-                    await connection.lost()
-        held, self._held = self._held or [], None
-        for arrival in sorted(held, key=lambda each: not each.again):
-            self._on_arrival(arrival)

@@ -7,6 +7,7 @@ import json
 import shutil
 import sys
 import tempfile
+import textwrap
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,8 @@ from rich.console import Console
 from chaos.nursery import Nursery
 from chaos.plan import Size, make_plan
 from chaos.run import BROKERS, MAY_BE_KILLED, SOURCES, Outcome, run
+
+TROUBLE_CHARACTERS_MAX = 1_000  # what is left in the directory says the rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +95,8 @@ def _line(options: argparse.Namespace, result: Result) -> str:
     if result.trouble or result.outcome is None:
         again = f'make chaos ARGS="--seed {result.seed} {_way(options)}"'
         kept = f"kept: {result.directory}\n  again: {again}"
-        return f"seed {result.seed} FAILED: {result.trouble}\n  {kept}"
+        trouble = textwrap.shorten(result.trouble, TROUBLE_CHARACTERS_MAX)
+        return f"seed {result.seed} FAILED: {trouble}\n  {kept}"
     outcome = result.outcome
     return (
         f"seed {result.seed}: {outcome.seconds:.0f} s, {outcome.kills} kills, "
