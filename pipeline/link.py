@@ -9,8 +9,8 @@ import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Final, Generic, Protocol, Self, TypeVar
 
 RETRY_S_MIN: Final = 0.5  # design.md, "Brokers"
@@ -22,7 +22,16 @@ class BrokerError(Exception):
 
 
 class Connection(Protocol):
-    """One life of a connection, not used again once it is lost."""
+    """One life of a connection: entered when it is made, and not used again once it is lost."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
 
     async def lost(self) -> None:
         """Wait until it is lost, and say so with a BrokerError."""
@@ -62,7 +71,7 @@ class Link(Generic[ConnectionT]):
 
     def __init__(
         self,
-        connect: Callable[[], AbstractAsyncContextManager[ConnectionT]],
+        connect: Callable[[], ConnectionT],
         *,
         prepare: Callable[[ConnectionT], Awaitable[None]] = _nothing,
         serve: Callable[[ConnectionT], Awaitable[None]] = _nothing,

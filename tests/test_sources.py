@@ -278,23 +278,6 @@ def test_a_broker_restart_is_survived(broker: servers.Server) -> None:
     run(scenario())
 
 
-def test_what_was_on_its_way_to_a_killed_reader_goes_before_what_is_new(tmp_path: Path) -> None:
-    """NATS sends it again only after ack_wait, here half a second, and what is new at once."""
-
-    async def scenario(broker: servers.Server) -> None:
-        async with MqttSource(broker.url, client_id="p", redelivery_s=0.8) as source:
-            await publish(broker.port, telemetry(0, 10))
-            await take(source, 10)
-        await publish(broker.port, telemetry(10, 20))
-        async with MqttSource(broker.url, client_id="p", redelivery_s=0.8) as source:
-            await publish(broker.port, telemetry(20, 30))
-            messages, _ = await take(source, 30)
-            assert numbers(messages) == [*range(30)]
-
-    with servers.nats_server(tmp_path / "broker", ack_wait_s=0.5) as broker:
-        run(scenario(broker))
-
-
 def test_redelivery_to_a_consumer_that_still_holds_the_messages_is_not_yielded_twice(
     tmp_path: Path,
 ) -> None:

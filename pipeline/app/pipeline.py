@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import Final
 
@@ -66,7 +67,7 @@ class Pipeline:
         await asyncio.to_thread(warm_up)
         async with AsyncExitStack() as opened:
             store = opened.enter_context(_open_store(self._settings))
-            self._restore(store)
+            restored = self._restore(store)
             latency = Latency()
             publisher = await opened.enter_async_context(
                 make_publisher(self._settings, partial(latency.observe, "publish"))
@@ -84,6 +85,9 @@ class Pipeline:
             )
             for edge in _edges(self._settings):
                 await opened.enter_async_context(edge(desk))
+            if restored and not desk.source.keeps_arrival_times:
+                await _sleep(self._settings.broker.redelivery_s, stop)
+                self._monitor.resume(time.time_ns())
             await opened.enter_async_context(desk.source)
             await self._watch(desk, stop)
 
@@ -110,11 +114,11 @@ class Pipeline:
             await keeper.finish()
             _log.info("stopped", **news(self.counters))
 
-    def _restore(self, store: Store) -> None:
+    def _restore(self, store: Store) -> bool:
         """Go on from the last checkpoint, if there is one, or from records if it cannot be read."""
         snapshot = store.load_snapshot()
         if snapshot is None:
-            return
+            return False
         try:
             self._monitor.restore(snapshot)
         except SnapshotError as error:
@@ -122,6 +126,7 @@ class Pipeline:
             _log.warning("began anew; what is stored is kept", reason=str(error))
         else:
             _log.info("goes on from the last checkpoint", guns=self._monitor.devices)
+        return True
 
     def _begin_anew(self) -> None:
         self._monitor = make_monitor(self._settings, self._guns)
@@ -154,6 +159,12 @@ def _edges(settings: Settings) -> list[Edge]:
     if settings.page.enabled:
         edges.append(serving.page)
     return edges
+
+
+async def _sleep(seconds: float, stop: asyncio.Event) -> None:
+    """As long, or until `stop`."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), seconds)
 
 
 def _open_store(settings: Settings) -> Store:

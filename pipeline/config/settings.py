@@ -142,7 +142,7 @@ class BrokerSection(Section):
         le=120,
         allow_inf_nan=False,
         description="How long the broker waits before it sends again what was not acknowledged [s]."
-        " After a crash or a lost connection the pipeline waits as long before it reads on, so that"
+        " After a crash or a lost connection the pipeline waits as long before it connects, so that"
         " what was on its way comes before what is new. `0` is right for brokers that send it again"
         " at once, such as Mosquitto; for nats-server it is its `ack_wait`, 30 s unless it was told"
         " otherwise, and half a second more.",

@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
 from typing import Final, Self
 
 from pipeline.link import Link, LinkStatus
@@ -40,9 +39,11 @@ class MqttSource:
     The window is the broker's to choose: MQTT 5 brokers are asked for `mqtt.RECEIVE_MAXIMUM`, but
     Mosquitto gives a 3.1.1 client 20 unless `max_inflight_messages` says more, which with a commit
     a second can mean 20 messages a second; and while we are away it keeps 1,000 messages unless
-    `max_queued_messages` says more.
+    `max_queued_messages` says more. NATS delivers what was in flight again only after ack_wait:
+    whoever comes back sooner gets new messages before those.
     """
 
+    keeps_arrival_times = False
     caught_up = True  # as far as a broker says
 
     def __init__(
@@ -63,9 +64,7 @@ class MqttSource:
         `retained_again`: hear all retained messages, as in a new session, even in an old one.
 
         A broker that sends again only what it has waited for, as NATS does, is given `redelivery_s`
-        before a connection is used, so that what was on its way comes before what is new. To wait
-        alone is not enough: a broker that does not know yet that the last connection is dead goes
-        on sending there. So the session is taken over first, by a connection that ends at once.
+        before a new connection, so that what was on its way comes before what is new.
         """
         endpoint = parse_endpoint(
             url,
@@ -75,10 +74,8 @@ class MqttSource:
             persistent=persistent,
         )
         self.qos0_dropped = 0
-        self._endpoint = endpoint
         self._filters = filters
         self._redelivery_s = redelivery_s
-        self._deaf = False  # while a session is only taken over
         self._must_subscribe = retained_again
         self._clock_ns = clock_ns
         self._intake = Intake()
@@ -86,9 +83,9 @@ class MqttSource:
         self._uncommitted: deque[tuple[Connection, int]] = deque()
         self._committed_count = 0
         self._link = Link(
-            self._connected,
+            lambda: Connection(endpoint, self._on_arrival),
             prepare=self._subscribe_if_new,
-            before_retry=self._intake.emptied,
+            before_retry=self._before_retry,
             on_end=self._intake.end,
             patient=patient,
             clock_ns=clock_ns,
@@ -130,30 +127,18 @@ class MqttSource:
                 await asyncio.sleep(0)
 
     def _on_arrival(self, arrival: Arrival) -> None:
-        if self._deaf:
-            return
         if not arrival.mid and len(self._intake) >= QOS0_PENDING_MAX:
             self.qos0_dropped += 1
             return
         self._uncommitted.append((arrival.connection, arrival.mid))
         self._intake.put(Received(self._clock_ns(), arrival.topic, arrival.payload))
 
-    @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[Connection]:
-        """A connection on which what was on its way comes first."""
-        self._deaf = self._redelivery_s > 0
-        async with Connection(self._endpoint, self._on_arrival) as connection:
-            if not (self._deaf and connection.session_present):
-                self._deaf = False
-                yield connection
-                return
-        await asyncio.sleep(self._redelivery_s)
-        self._deaf = False
-        async with Connection(self._endpoint, self._on_arrival) as connection:
-            yield connection
-
     async def _subscribe_if_new(self, connection: Connection) -> None:
         """A session that the broker kept still has its subscriptions."""
         if self._must_subscribe or not connection.session_present:
             await connection.subscribe(self._filters)
             self._must_subscribe = False
+
+    async def _before_retry(self) -> None:
+        await self._intake.emptied()
+        await asyncio.sleep(self._redelivery_s)

@@ -78,6 +78,8 @@ class NatsSource:
     first commit; where the log holds a newer message of the topic, that one counts.
     """
 
+    keeps_arrival_times = True
+
     def __init__(
         self,
         url: str,

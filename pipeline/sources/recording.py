@@ -25,6 +25,7 @@ class RecordingSource:
     Reads a batch of rows of each file at a time. Committing does nothing: a recording stays.
     """
 
+    keeps_arrival_times = True
     caught_up = False  # until its end there is always more
 
     def __init__(self, paths: Sequence[Path]) -> None:

@@ -35,6 +35,11 @@ class Source(Protocol):
     """
 
     @property
+    def keeps_arrival_times(self) -> bool:
+        """Whether a message that waited while we were away still says when it arrived."""
+        ...
+
+    @property
     def caught_up(self) -> bool:
         """Whether nothing is known to wait: only then may time pass without a message."""
         ...
