@@ -1,9 +1,9 @@
 """The spool into InfluxDB: in order, for ever, until every line is stored or refused for good.
 
 `Drain.turn` does one bounded piece of work and says how long to wait; `run` repeats it in a thread,
-so that a server that hangs holds up nobody. A batch is acknowledged in the spool when the server
-has all of it. What is in doubt, a lost answer or a crash, is written again: the same lines, which
-InfluxDB then has once.
+so that a server that hangs holds up nobody. There is one request at a time. While it waits for the
+server, the batch before is acknowledged in the spool and the batch behind is read. What is in doubt,
+a lost answer or a crash, is written again: the same lines, which InfluxDB then has once.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import asyncio
 import random
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -82,7 +83,9 @@ class Drain:
         self._server = server
         self._databases = databases
         self._lines_a_request = lines_a_request
+        self._written: _Batch | None = None  # the server has it, the spool does not know yet
         self._batch: _Batch | None = None
+        self._ahead: _Batch | None = None  # read while that one is written
         self._backoff_s = BACKOFF_S_MIN
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -95,36 +98,50 @@ class Drain:
     def turn(self) -> float:
         """Write a batch, or as much of it as goes in some seconds; how long to wait then."""
         try:
-            batch = self._batch or self._take_batch()
-            if batch is None:
+            if self._batch is None:
+                self._keep_books()
+                self._batch, self._ahead = self._ahead, None
+            if self._batch is None:
                 return IDLE_S
-            end_s = time.monotonic() + TURN_S
-            while batch.left:
-                if time.monotonic() > end_s:
-                    return 0.0
-                self._write_next(batch)
-            self._store.spool_acknowledge(batch.position, batch.refused, time.time_ns())
-            if batch.refused:
-                reason, points = batch.refused[-1].words, len(batch.refused)
-                _log.warning("InfluxDB refused points for good", points=points, reason=reason)
+            with ThreadPoolExecutor(1, "spool") as beside:
+                books = beside.submit(self._keep_books)
+                self._write(self._batch)
+            books.result()
         except UnreachableError as error:
             return self._failed(DrainState.UNREACHABLE, error, self._wait_s(error.retry_after_s))
         except DeniedError as error:
             return self._failed(DrainState.DENIED, error, DENIED_S)
         except StoreWriteError:
             return STORE_FAILED_S  # whoever stores the records says so
-        self._batch = None
+        if not self._batch.left:
+            self._written, self._batch = self._batch, None
         return 0.0
 
-    def _take_batch(self) -> _Batch | None:
-        lines = self._store.spool_read(self._lines_a_request)
+    def _keep_books(self) -> None:
+        """Acknowledge the batch before, and read the one behind. May be repeated if it fails."""
+        if (done := self._written) is not None:
+            self._store.spool_acknowledge(done.position, done.refused, time.time_ns())
+            self._written = None
+            if done.refused:
+                reason, points = done.refused[-1].words, len(done.refused)
+                _log.warning("InfluxDB refused points for good", points=points, reason=reason)
+        if self._ahead is None:
+            after = 0 if self._batch is None else self._batch.position
+            self._ahead = self._read(after)
+
+    def _read(self, after: int) -> _Batch | None:
+        lines = self._store.spool_read(self._lines_a_request, after)
         if not lines:
             return None
         by_database: dict[str, list[Spooled]] = {}
         for line in lines:
             by_database.setdefault(self._databases[line.kind], []).append(line)
-        self._batch = _Batch(lines[-1].position, [*by_database.items()][::-1], [])
-        return self._batch
+        return _Batch(lines[-1].position, [*by_database.items()][::-1], [])
+
+    def _write(self, batch: _Batch) -> None:
+        end_s = time.monotonic() + TURN_S
+        while batch.left and time.monotonic() < end_s:
+            self._write_next(batch)
 
     def _write_next(self, batch: _Batch) -> None:
         database, lines = batch.left[-1]

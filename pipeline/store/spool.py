@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from pipeline.model import DeadLetter, OutboundRecord
 
@@ -34,8 +34,7 @@ class SpoolKind(StrEnum):
     PIPELINE = "pipeline"
 
 
-@dataclass(frozen=True, slots=True)
-class Spooled:
+class Spooled(NamedTuple):
     """One line on its way to InfluxDB; acknowledged by `position`."""
 
     position: int
@@ -78,24 +77,27 @@ BYTES_COUNTER: Final = "spool_bytes"
 DROPPED_COUNTER: Final = "spool_dropped"
 REFUSED_COUNTER: Final = "influx_refused"
 
-_READ = "SELECT position, kind, line FROM spool ORDER BY position LIMIT ?"
-_ACKNOWLEDGE = "DELETE FROM spool WHERE position <= ? RETURNING kind, length(line)"
+_KINDS = {str(kind): kind for kind in SpoolKind}
+_READ = "SELECT position, kind, line FROM spool WHERE position > ? ORDER BY position LIMIT ?"
+# Counted first and then deleted: half the time of RETURNING a row for each.
+_GOING = "SELECT kind, count(*), sum(length(line)) FROM spool WHERE position <= ? GROUP BY kind"
+_ACKNOWLEDGE = "DELETE FROM spool WHERE position <= ?"
 _GIVE_UP_KIND = """
 DELETE FROM spool WHERE position IN (
   SELECT position FROM spool WHERE position > ? AND kind = ? ORDER BY position LIMIT ?)
-RETURNING kind, length(line)"""
+RETURNING kind, 1, length(line)"""
 _GIVE_UP_ANY = """
 DELETE FROM spool WHERE position IN (
   SELECT position FROM spool WHERE position > ? ORDER BY position LIMIT ?)
-RETURNING kind, length(line)"""
+RETURNING kind, 1, length(line)"""
 _BYTES = "SELECT value FROM counter WHERE name = ?"
 _COUNTS = "SELECT kind, count(*) FROM spool GROUP BY kind"
 
 
-def read(database: sqlite3.Connection, lines_max: int) -> tuple[Spooled, ...]:
-    """The oldest lines."""
-    found = database.execute(_READ, (lines_max,)).fetchall()
-    return tuple(Spooled(position, SpoolKind(kind), line) for position, kind, line in found)
+def read(database: sqlite3.Connection, after: int, lines_max: int) -> tuple[Spooled, ...]:
+    """The oldest lines behind position `after`."""
+    found = database.execute(_READ, (after, lines_max)).fetchall()
+    return tuple(Spooled(position, _KINDS[kind], line) for position, kind, line in found)
 
 
 def added(lines: Sequence[tuple[str, str]]) -> Counter[str]:
@@ -110,7 +112,8 @@ def acknowledge(
     database: sqlite3.Connection, position: int, refused: Iterable[Refused]
 ) -> Counter[str]:
     """Forget everything up to `position`; by how much each counter changes."""
-    gone = database.execute(_ACKNOWLEDGE, (position,)).fetchall()
+    gone = database.execute(_GOING, (position,)).fetchall()
+    database.execute(_ACKNOWLEDGE, (position,))
     changed = Counter(f"refused_{each.spooled.kind}" for each in refused)
     changed[REFUSED_COUNTER] = changed.total()
     _count_as_gone(gone, changed)
@@ -132,16 +135,17 @@ def give_up(
     return _dropped(database.execute(_GIVE_UP_ANY, anything).fetchall())
 
 
-def _dropped(gone: Sequence[tuple[str, int]]) -> Counter[str]:
-    changed = Counter(f"dropped_{kind}" for kind, _ in gone)
+def _dropped(gone: Sequence[tuple[str, int, int]]) -> Counter[str]:
+    changed = Counter(f"dropped_{kind}" for kind, _, _ in gone)
     changed[DROPPED_COUNTER] = len(gone)
     _count_as_gone(gone, changed)
     return changed
 
 
-def _count_as_gone(gone: Sequence[tuple[str, int]], changed: Counter[str]) -> None:
-    changed[LINES_COUNTER] = -len(gone)
-    changed[BYTES_COUNTER] = -sum(length for _, length in gone)
+def _count_as_gone(gone: Sequence[tuple[str, int, int]], changed: Counter[str]) -> None:
+    """Rows of (kind, lines, their length)."""
+    changed[LINES_COUNTER] = -sum(lines for _, lines, _ in gone)
+    changed[BYTES_COUNTER] = -sum(length for _, _, length in gone)
 
 
 def waiting_bytes(database: sqlite3.Connection) -> int:

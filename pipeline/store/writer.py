@@ -116,11 +116,14 @@ class Store:
             chunks = database.execute("SELECT bytes FROM snapshot ORDER BY chunk").fetchall()
         return b"".join(chunk for (chunk,) in chunks) if chunks else None
 
-    def spool_read(self, lines_max: int) -> tuple[Spooled, ...]:
-        """The oldest lines not yet acknowledged, in the order they came; they stay until then."""
+    def spool_read(self, lines_max: int, after: int = 0) -> tuple[Spooled, ...]:
+        """The oldest lines behind position `after`, in the order they came.
+
+        They stay until they are acknowledged. From 0, these are the oldest of all.
+        """
         with self._one_at_a_time, self._transaction() as database:
-            lines = spool.read(database, lines_max)
-            self._under_way = lines[-1].position if lines else 0
+            lines = spool.read(database, after, lines_max)
+            self._under_way = lines[-1].position if lines else after
         return lines
 
     def spool_acknowledge(
