@@ -125,7 +125,9 @@ def _fill(directory: Path, fleet: list[DeviceId], board: LiveBoard) -> None:
                 record
                 for n, gun in enumerate(fleet)
                 for record in (
-                    DeviceStatus(gun, now_ns, True, "hx-16", f"A{n}", "1.4.2", "ball", n % 7 > 0),
+                    DeviceStatus(
+                        gun, now_ns, True, "hx-16", f"A{n}", "1.4.2", "ball", n % 7 > 0, None
+                    ),
                     _hop(gun, now_ns),
                 )
             ],

@@ -47,14 +47,14 @@ def _numbers() -> tuple[panels.Panel, ...]:
             span=12,
         ),
         panels.listing(
-            "Calibrated since",
-            'SELECT first("calibrated") AS "calibrated", "serial", "head" FROM "devices"'
+            "At its bench",
+            'SELECT last("calibrated_at_ms") AS "calibrated", "serial", "head" FROM "devices"'
             f' WHERE {OF_GUN} AND "calibrated" = 1',
-            {"Time": Column(unit="dateTimeFromNow"), "calibrated": HIDDEN},
+            {"Time": HIDDEN, "calibrated": Column(unit="dateTimeFromNow")},
             height=4,
             span=12,
-            help_text="When this gun was first seen with a calibration of its own. The bench's own"
-            " date stands in its file: docs/calibration.md.",
+            help_text="How old this unit's calibration is. Empty: it has none, or one written"
+            " before calibrations said when (docs/calibration.md).",
         ),
     )
 

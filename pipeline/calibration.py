@@ -14,6 +14,7 @@ import os
 import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,6 +41,7 @@ LEAST_SD = 0.03  # the load cell, the pads and the hop-to-hop scatter are not be
 LARGEST_SHIFT = math.log(3.0)  # a correction beyond a factor of three means another gun
 RIDGE = 1e-3  # keeps curvature out of it where the bench has few points; engineering choice
 LEAST_LIKENESS = 0.5  # correlation of current and load; other sessions give under 0.3
+SECOND_NS = 1_000_000_000
 ALIGN_MOST_S, ALIGN_STEP_S = 3.0, 0.05  # clocks set by hand differ by less
 
 
@@ -84,6 +86,8 @@ def fit(
     calibration = _by_current(calibration, meaning[keep], truth[keep])
     meaning, keep, truth = _loaded(hops, load, calibration)
     _check_monotone(meaning[keep], truth[keep])
+    at_ns = int(hops["t_ns"][-1]) // SECOND_NS * SECOND_NS
+    calibration = replace(calibration, calibrated_at_ns=at_ns)
     return BenchFit(
         frames[0].id, calibration, f_hz, truth[keep], raw, fitted, offset_s, drift * 1e6
     )
@@ -357,6 +361,9 @@ def to_toml(calibration: Calibration, device: DeviceId) -> str:
     for name in _COMPLEX:
         values = ", ".join(f"[{v.real!r}, {v.imag!r}]" for v in getattr(calibration, name))
         lines.append(f"{name} = [{values}]")
+    if (at_ns := calibration.calibrated_at_ns) is not None:
+        at = datetime.fromtimestamp(at_ns // SECOND_NS, UTC)
+        lines.append(f"{_AT} = {at:%Y-%m-%dT%H:%M:%SZ}")
     return "\n".join(lines) + "\n"
 
 
@@ -372,6 +379,7 @@ _TUPLES = (
     "by_current_high",
     "gun",
 )
+_AT = "calibrated_at"
 _COMPLEX = ("second", "third", "i1_a", "i2_a")
 _SCALARS = ("stroke_m", "mass_kg", "force_rel_sd", "amps_per_work", "by_current_rel_sd")
 
@@ -384,6 +392,7 @@ def from_toml(text: str, where: str) -> Calibration:
         for name in _COMPLEX:
             values[name] = tuple(complex(*_floats(pair, name)) for pair in raw[name])
         values.update(zip(_SCALARS, _floats([raw[n] for n in _SCALARS], "a number"), strict=True))
+        values["calibrated_at_ns"] = _time_ns(raw.get(_AT))
         calibration = Calibration(calibrated=True, **values)
     except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
         raise CalibrationError(f"{where}: {error}; run `myoguard calibrate` again") from error
@@ -396,6 +405,14 @@ def _floats(raw: Sequence[Any], name: str) -> tuple[float, ...]:
     if not all(math.isfinite(v) for v in values):
         raise ValueError(f"{name} has a value that is not finite")
     return values
+
+
+def _time_ns(at: object) -> int | None:
+    if at is None:  # a file of before there was one
+        return None
+    if not isinstance(at, datetime) or at.tzinfo is None:
+        raise ValueError(f"{_AT} is a time with its zone, as 2026-09-21T14:13:20Z, not {at}")
+    return int(at.timestamp()) * SECOND_NS
 
 
 def _check_values(c: Calibration, where: str) -> None:

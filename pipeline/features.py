@@ -88,6 +88,7 @@ class Calibration:
     i1_a: tuple[complex, ...] = ()  # ripple of the current in air at f, and at 2f; empty: not known
     i2_a: tuple[complex, ...] = ()
     gun: tuple[float, ...] = GENERIC_GUN  # as in pipeline.waveform.Stroke
+    calibrated_at_ns: int | None = None  # the end of its bench session, to the second
 
     def __post_init__(self) -> None:
         by_speed = (self.a1_per_hz2, self.second, self.third, self.i0_a)
@@ -193,6 +194,11 @@ class FeatureExtractor:
 
     def is_calibrated(self, device: DeviceId) -> bool:
         return device in self._calibrations
+
+    def calibrated_at_ns(self, device: DeviceId) -> int | None:
+        """When a unit was at its bench; None where nobody knows."""
+        known = self._calibrations.get(device)
+        return None if known is None else known.calibrated_at_ns
 
     def calibrate(self, device: DeviceId, calibration: Calibration) -> None:
         """Use a new calibration from the next hop on."""

@@ -397,6 +397,7 @@ class DeviceStatus:
     firmware: str | None
     head: str | None
     calibrated: bool
+    calibrated_at_ns: int | None  # when this unit was at its bench, if its calibration says so
 
 
 @dataclass(frozen=True, slots=True)

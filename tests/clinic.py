@@ -78,10 +78,16 @@ class Hops:
     """An extractor: in order by seq, held behind a gap for half a second, one hop a sample."""
 
     def __init__(self):
-        self.streams, self.models = {}, {}
+        self.streams, self.models, self.benched_ns = {}, {}, {}
 
     def set_model(self, device, model, head):
         self.models[device] = (model, head)
+
+    def calibrate(self, device, calibration):
+        self.benched_ns[device] = calibration.calibrated_at_ns
+
+    def calibrated_at_ns(self, device):
+        return self.benched_ns.get(device)
 
     def advance(self, frames):
         done = Advance([], [])

@@ -98,7 +98,7 @@ def exposure(operator: str, day: str, clinic: str = "clinic-a") -> OperatorExpos
 
 
 def status(online: bool, gun: DeviceId = GUN) -> DeviceStatus:
-    return DeviceStatus(gun, T0_NS, online, "fx-16", "A12", "1.0.0", "ball", True)
+    return DeviceStatus(gun, T0_NS, online, "fx-16", "A12", "1.0.0", "ball", True, T0_NS)
 
 
 def line(record: OutboundRecord, model: str | None, position: int) -> str:

@@ -17,7 +17,7 @@ from pipeline.capture import read_recording
 from pipeline.evaluation import read_loadcell
 from pipeline.model import DeviceId, Frame
 
-OFFSET_S = 0.8
+OFFSET_S, SECOND_NS = 0.8, 1_000_000_000
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +88,18 @@ def test_toml_round_trip(fitted: BenchFit) -> None:
     assert calibration.from_toml(text, "there") == fitted.calibration
 
 
+def test_a_calibration_says_when_its_bench_was_and_an_old_file_need_not(
+    fitted: BenchFit, frames: list[Frame]
+) -> None:
+    at_ns = fitted.calibration.calibrated_at_ns
+    assert at_ns is not None
+    assert 0 <= frames[-1].t0_ns - at_ns < 2 * SECOND_NS
+    lines = calibration.to_toml(fitted.calibration, fitted.device).splitlines()
+    old = "\n".join(line for line in lines if not line.startswith("calibrated_at"))
+    assert len(old.splitlines()) == len(lines) - 1
+    assert calibration.from_toml(old, "there") == replace(fitted.calibration, calibrated_at_ns=None)
+
+
 def test_save_writes_the_toml_and_a_picture_and_load_folder_reads_it(
     fitted: BenchFit, tmp_path: Path
 ) -> None:
@@ -105,6 +117,7 @@ def test_save_writes_the_toml_and_a_picture_and_load_folder_reads_it(
         (lambda text: text.replace("mass_kg = ", "mass_kg = -"), "> 0"),
         (lambda text: text.replace("i0_a = [", "i0_a = [nan, "), "i0_a"),
         (lambda text: text.replace("by_current = [", "by_current = [1.0, "), "6 numbers"),
+        (lambda text: text.replace("Z\n", "\n"), "calibrated_at .* zone"),
         (lambda text: text.replace("speed_hz = [", "speed_hz = [1.0, "), "there: .*speeds"),
     ],
 )

@@ -133,7 +133,9 @@ def play(start_ns: int) -> Iterator[tuple[list[Record], PipelineStatus]]:
     records += monitor.feed([last_will(now_ns)])
     (seen, *_) = (each for each in records if isinstance(each, DeviceStatus))
     records.append(replace(told[-1], chattering=True, changed_at_ns=now_ns))
-    records.append(replace(seen, id=first, calibrated=True, online=True))
+    benched_ns = start_ns - 30 * 86_400 * SECOND_NS
+    calibrated = replace(seen, id=first, online=True, calibrated=True, calibrated_at_ns=benched_ns)
+    records.append(calibrated)
     yield records, status(monitor.counters, now_ns + SECOND_NS)
 
 

@@ -24,6 +24,7 @@ from clinic import (
     told,
 )
 
+from pipeline.features import GENERIC
 from pipeline.model import (
     HOP_NS,
     ActionKind,
@@ -223,6 +224,20 @@ def test_the_birth_tells_the_extractor_the_model_and_the_fleet_view_all():
         (True, "hx-16", False),
         (True, "hx-16", True),
     ]
+
+
+def test_when_a_gun_was_at_its_bench_is_told_once_and_again_after_the_next_bench():
+    extractor = Hops()
+    extractor.benched_ns[ADA] = 7
+    monitor = Monitor(MonitorSettings(), extractor)
+    clinic = Clinic().birth(ADA).hops(ADA, AIR, 0.5)
+    assert [s.calibrated_at_ns for s in of(run(clinic, monitor), DeviceStatus)] == [None, 7]
+    monitor.calibrate(ADA, replace(GENERIC, calibrated_at_ns=9))
+    restarted = Monitor(MonitorSettings(), extractor)
+    restarted.restore(monitor.snapshot())
+    clinic.log.clear()
+    statuses = of(run(clinic.hops(ADA, AIR, 0.5), restarted), DeviceStatus)
+    assert [(s.calibrated, s.calibrated_at_ns) for s in statuses] == [(True, 9)]
 
 
 def test_only_the_newest_boots_will_counts():

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -82,13 +83,16 @@ class Units:
     def _fit(self, unit: DeviceId, strokes: Mapping[str, float]) -> None:
         recording, loadcell = self._file(unit, _RECORDING), self._file(unit, _LOADCELL)
         try:
-            calibration = calibrate_from_files(recording, loadcell, strokes).calibration
+            fitted = calibrate_from_files(recording, loadcell, strokes).calibration
         except CalibrationError as error:
             # as at a real bench: this unit goes on uncalibrated, and says so
             self._file(unit, REFUSED).write_text(f"{error}\n", encoding="utf-8")
         else:
             part = self._file(unit, ".part")
-            part.write_text(to_toml(calibration, unit), encoding="utf-8")
+            now = replace(
+                fitted, calibrated_at_ns=time.time_ns()
+            )  # simulated benches have one date
+            part.write_text(to_toml(now, unit), encoding="utf-8")
             part.replace(self._file(unit, CALIBRATED))
         recording.unlink()
         loadcell.unlink()

@@ -2,8 +2,8 @@
 
 `Drain.turn` does one bounded piece of work and says how long to wait; `run` repeats it in a thread,
 so that a server that hangs holds up nobody. There is one request at a time. While it waits for the
-server, the batch before is acknowledged in the spool and the batch behind is read. What is in doubt,
-a lost answer or a crash, is written again: the same lines, which InfluxDB then has once.
+server, the batch before is acknowledged in the spool and the batch behind is read. What is in
+doubt, a lost answer or a crash, is written again: the same lines, which InfluxDB then has once.
 """
 
 from __future__ import annotations

@@ -8,15 +8,16 @@ is none is left out on purpose. Times are microseconds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from math import isfinite
 from operator import attrgetter
-from typing import Final, SupportsInt, assert_never
+from typing import Any, Final, SupportsInt, assert_never
 
 from pipeline.model import (
     Alarm,
     AlarmState,
+    Counters,
     DeviceId,
     DeviceStatus,
     FeatureSecond,
@@ -148,28 +149,28 @@ def _finite(names: Sequence[str], numbers: Sequence[float]) -> str:
     return ",".join(filter(None, map(real, names, numbers)))
 
 
-_COUNTED: Final = ("hops", "contact_hops", "running_hops", "degraded_hops")
-_SUMMED: Final = (
-    "contact_force_n_sum",
-    "contact_force_n_max",
-    "stiffness_max",
-    "dwell_s_max",
-    "accel_rms_g_max",
-    "a_hv_m_s2_max",
-    "percussion_hz_sum",
-    "a_hv_m2_s4_sum",
-)
+def _same(
+    write: Callable[[str, Any], str], record: OutboundRecord | Counters, *names: str
+) -> Iterator[str]:
+    """Fields that are called as the record calls them."""
+    return (write(name, getattr(record, name)) for name in names)
+
+
+def _milliseconds(t_ns: int | None) -> int | None:
+    return None if t_ns is None else t_ns // 1_000_000
 
 
 def _minute(minute: MinuteRollup, model: str | None) -> str:
     # A gun that goes and comes back leaves two parts of one minute. They must stay two points, and
     # end at different milliseconds of it: so many microseconds after its start.
     part_us = (minute.last_t_ns - minute.t_ns) // 1_000_000
-    fields = [
-        *(whole(name, getattr(minute, name)) for name in _COUNTED),
-        *(real(name, getattr(minute, name)) for name in _SUMMED),
+    fields = (
+        *_same(whole, minute, "hops", "contact_hops", "running_hops", "degraded_hops"),
+        *_same(real, minute, "contact_force_n_sum", "contact_force_n_max", "stiffness_max"),
+        *_same(real, minute, "dwell_s_max", "accel_rms_g_max", "a_hv_m_s2_max"),
+        *_same(real, minute, "percussion_hz_sum", "a_hv_m2_s4_sum"),
         text("session", minute.session_id),
-    ]
+    )
     head = _head("features_1m", minute.id, model, minute.site)
     return _line(head, fields, minute.t_ns // 1000 + part_us)
 
@@ -178,25 +179,17 @@ def _alarm(alarm: Alarm, model: str | None, position: int) -> str:
     # Several transitions can have one sample time; their positions have different last digits.
     t_us = alarm.changed_at_ns // 1_000_000 * 1000 + position % 1000
     fields = (
-        text("alarm_id", alarm.alarm_id),
         text("session", alarm.session_id),
-        text("operator", alarm.operator),
-        real("value", alarm.value),
-        real("peak", alarm.peak),
-        real("setpoint", alarm.setpoint),
-        text("unit", alarm.unit),
+        *_same(text, alarm, "alarm_id", "operator", "unit", "quality", "by", "note"),
+        *_same(text, alarm, "config_version", "capture"),
+        *_same(real, alarm, "value", "peak", "setpoint"),
+        real("since_raised_s", (alarm.changed_at_ns - alarm.raised_at_ns) / 1e9),
         whole("count", alarm.count),
+        whole("raised_at_ms", _milliseconds(alarm.raised_at_ns)),
+        whole("until_ms", _milliseconds(alarm.until_ns)),
         flag("active", alarm.state in _ACTIVE),
         flag("open", alarm.state is not AlarmState.CLEARED),
-        real("since_raised_s", (alarm.changed_at_ns - alarm.raised_at_ns) / 1e9),
-        whole("raised_at_ms", alarm.raised_at_ns // 1_000_000),
-        whole("until_ms", None if alarm.until_ns is None else alarm.until_ns // 1_000_000),
         flag("chattering", alarm.chattering),
-        text("quality", alarm.quality),
-        text("by", alarm.by),
-        text("note", alarm.note),
-        text("config_version", alarm.config_version),
-        text("capture", alarm.capture),
     )
     head = _head("alarms", alarm.id, model, alarm.site)
     kind = f",rule={tag(alarm.rule)},priority={alarm.priority},state={alarm.state}"
@@ -206,24 +199,20 @@ def _alarm(alarm: Alarm, model: str | None, position: int) -> str:
 def _session(session: SessionSummary, model: str | None) -> str:
     ended_at_ns = session.ended_at_ns
     duration_s = None if ended_at_ns is None else (ended_at_ns - session.started_at_ns) / 1e9
+    bands = enumerate(session.force_histogram_s)
     fields = (
         text("session", session.session_id),
         text("client", session.client),
-        whole("ended_at_ms", None if ended_at_ns is None else ended_at_ns // 1_000_000),
-        real("duration_s", duration_s),
-        real("contact_s", session.contact_s),
-        *(real(f"contact_s_on_{site}", s) for site, s in _by_name(session.contact_s_by_site)),
-        *(
-            real(f"contact_s_at_{band * FORCE_BAND_N}_n", seconds)
-            for band, seconds in enumerate(session.force_histogram_s)
-        ),
-        real("contact_force_n_mean", session.contact_force_n_mean),
-        real("contact_force_n_max", session.contact_force_n_max),
-        real("dwell_s_max", session.dwell_s_max),
-        whole("alarms", sum(session.alarms_by_rule.values())),
-        *(whole(f"alarms_{rule}", n) for rule, n in _by_name(session.alarms_by_rule)),
         text("sites", ",".join(sorted(session.contact_s_by_site))),
         text("guidance", " ".join(session.guidance)),
+        whole("ended_at_ms", _milliseconds(ended_at_ns)),
+        real("duration_s", duration_s),
+        *_same(real, session, "contact_s", "contact_force_n_mean", "contact_force_n_max"),
+        real("dwell_s_max", session.dwell_s_max),
+        *(real(f"contact_s_on_{site}", s) for site, s in _by_name(session.contact_s_by_site)),
+        *(real(f"contact_s_at_{band * FORCE_BAND_N}_n", seconds) for band, seconds in bands),
+        whole("alarms", sum(session.alarms_by_rule.values())),
+        *(whole(f"alarms_{rule}", n) for rule, n in _by_name(session.alarms_by_rule)),
     )
     head = f"{_head('sessions', session.id, model, None)},operator={tag(session.operator)}"
     return _line(head, fields, session.started_at_ns // 1000)
@@ -235,11 +224,9 @@ def _by_name(amounts: Mapping[str, float]) -> list[tuple[str, float]]:
 
 def _device(status: DeviceStatus) -> str:
     fields = (
-        flag("online", status.online),
-        flag("calibrated", status.calibrated),
-        text("serial", status.serial),
-        text("firmware", status.firmware),
-        text("head", status.head),
+        *_same(flag, status, "online", "calibrated"),
+        whole("calibrated_at_ms", _milliseconds(status.calibrated_at_ns)),
+        *_same(text, status, "serial", "firmware", "head"),
     )
     return _line(_head("devices", status.id, status.model, None), fields, status.t_ns // 1000)
 
@@ -247,33 +234,22 @@ def _device(status: DeviceStatus) -> str:
 def _operator(exposure: OperatorExposure) -> str:
     fields = (
         text("day", exposure.day),
-        real("a8_m_s2", exposure.a8_m_s2),
-        real("a_hv_m_s2", exposure.a_hv_m_s2),
-        real("trigger_s", exposure.trigger_s),
-        real("points", exposure.points),
-        real("minutes_to_action", exposure.minutes_to_action),
-        real("minutes_to_limit", exposure.minutes_to_limit),
+        *_same(real, exposure, "a8_m_s2", "a_hv_m_s2", "trigger_s", "points"),
+        *_same(real, exposure, "minutes_to_action", "minutes_to_limit"),
     )
     head = f"operators,clinic={tag(exposure.clinic)},operator={tag(exposure.operator)}"
     return _line(head, fields, exposure.t_ns // 1000)
-
-
-_FRAMES: Final = ("processed", "duplicate", "late", "rejected", "missing")
 
 
 def _pipeline(status: PipelineStatus) -> str:
     counters = status.counters
     fields = (
         whole("guns", status.guns),
-        whole("messages", counters.messages),
         whole("rejected", sum(counters.rejected.values())),
-        whole("frames", counters.frames),
-        *(whole(f"frames_{what}", getattr(counters, f"frames_{what}")) for what in _FRAMES),
+        *_same(whole, counters, "messages", "frames", "frames_processed", "frames_duplicate"),
+        *_same(whole, counters, "frames_late", "frames_rejected", "frames_missing"),
         real("lag_s", status.lag_s),
-        whole("store_bytes", status.store_bytes),
-        whole("spool_records", status.spool_records),
-        whole("spool_bytes", status.spool_bytes),
-        whole("spool_dropped", status.spool_dropped),
+        *_same(whole, status, "store_bytes", "spool_records", "spool_bytes", "spool_dropped"),
         whole("influx_refused", status.influx_refused),
     )
     return _line(f"pipeline,pipeline={tag(status.pipeline)}", fields, status.t_ns // 1000)

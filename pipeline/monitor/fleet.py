@@ -77,6 +77,7 @@ class Extractor(Protocol):
 
     def set_model(self, device: DeviceId, model: str | None, head: str | None) -> None: ...
     def calibrate(self, device: DeviceId, calibration: Calibration) -> None: ...
+    def calibrated_at_ns(self, device: DeviceId) -> int | None: ...
     def advance(self, frames: Sequence[tuple[int, Frame]]) -> Advanced: ...
     def tick(self, now_ns: int) -> Advanced: ...
     def flush(self) -> Advanced: ...
@@ -154,6 +155,8 @@ class Monitor:
     def calibrate(self, device: DeviceId, calibration: Calibration) -> None:
         """Judge a gun by its new calibration from its next hop on."""
         self._extractor.calibrate(device, calibration)
+        if device in self._guns:
+            self._guns[device].calibrated_at_ns = calibration.calibrated_at_ns
 
     def resume(self, now_ns: int) -> None:
         """Go on at `now_ns` after the pipeline itself was away, or its clock was set.
@@ -336,7 +339,12 @@ class Monitor:
         """The gun of that name, made if there is room for it."""
         gun = self._guns.get(device)
         if gun is None and len(self._guns) < self._settings.devices_max:
-            gun = self._guns[device] = Gun(device, self._settings, self._exposures)
+            gun = self._add(device)
+        return gun
+
+    def _add(self, device: DeviceId) -> Gun:
+        gun = self._guns[device] = Gun(device, self._settings, self._exposures)
+        gun.calibrated_at_ns = self._extractor.calibrated_at_ns(device)
         return gun
 
     # What others read.
@@ -417,9 +425,7 @@ class Monitor:
         self._refusals.load(state.get("refusals", ()))  # not in snapshots before there were any
         self._guns = {}
         for clinic, device, values in state["guns"]:
-            id_ = DeviceId(clinic, device)
-            gun = self._guns[id_] = Gun(id_, self._settings, self._exposures)
-            gun.load(values)
+            self._add(DeviceId(clinic, device)).load(values)
         self._schedule_all()
 
 

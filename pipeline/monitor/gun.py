@@ -67,6 +67,7 @@ class Gun:
         self.id = device
         self._settings = settings
         self._exposures = exposures
+        self.calibrated_at_ns: int | None = None  # of its calibration in force
         self.scheduled_ns: int | None = None  # the earliest deadline its monitor holds for it
         self._newest: Features | None = None  # and not yet shown
         self._shown: LiveGun | None = None
@@ -77,7 +78,8 @@ class Gun:
         self._revived_ns: int | None = None
         self._birth: DeviceState | None = None
         self._boots: tuple[int, ...] = ()  # newest last
-        self._calibrated = False
+        self._calibrated = False  # as the newest hop says
+        self._calibrated_at_ns: int | None = None
         self._status: DeviceStatus | None = None
         self._t_ns: int | None = None  # sample time of the newest hop
         self._heard_ns = 0  # when it arrived
@@ -178,8 +180,9 @@ class Gun:
                 since_ns = self._revived_ns = features.t_ns
             if not self._was_online or features.t_ns - since_ns >= REVIVAL_NS:
                 self._go_online(features.t_ns, out)
-        if features.calibrated is not self._calibrated:
-            self._calibrated = features.calibrated
+        calibration = (features.calibrated, self.calibrated_at_ns)
+        if calibration != (self._calibrated, self._calibrated_at_ns):
+            self._calibrated, self._calibrated_at_ns = calibration
             self._tell_status(features.t_ns, out)
 
     def frame_rejected(self, now_ns: int, out: list[Record]) -> None:
@@ -247,6 +250,7 @@ class Gun:
             firmware=birth.firmware,
             head=birth.head,
             calibrated=self._calibrated,
+            calibrated_at_ns=self._calibrated_at_ns,
         )
         if self._status is None or replace(status, t_ns=self._status.t_ns) != self._status:
             self._status = status
@@ -431,6 +435,7 @@ _PLAIN = (
     "_revived_ns",
     "_boots",
     "_calibrated",
+    "_calibrated_at_ns",
     "_t_ns",
     "_heard_ns",
     "_busy_ns",
