@@ -21,8 +21,8 @@ from pipeline.influx import Address, Drain, DrainState, Server
 from pipeline.influx.drain import DENIED_S
 from pipeline.store import SpoolKind
 
-LINES = 2_000  # of seconds, and a minute of each gun
-A_REQUEST = 500
+LINES = 800  # of seconds, and a minute of each gun
+A_REQUEST = 200
 GUNS = 40
 POISON = b"gun-7,"
 
