@@ -47,13 +47,13 @@ def _numbers() -> tuple[panels.Panel, ...]:
             span=12,
         ),
         panels.listing(
-            "At its bench",
+            "Calibration age",
             'SELECT last("calibrated_at_ms") AS "calibrated", "serial", "head" FROM "devices"'
             f' WHERE {OF_GUN} AND "calibrated" = 1',
             {"Time": HIDDEN, "calibrated": Column(unit="dateTimeFromNow")},
             height=4,
             span=12,
-            help_text="How old this unit's calibration is. Empty: it has none, or one written"
+            help_text="How long ago this unit was at its bench. Empty: it has none, or one written"
             " before calibrations said when (docs/calibration.md).",
         ),
     )

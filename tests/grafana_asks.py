@@ -2,14 +2,26 @@
 
 Nothing here renders anything; `Asked` is a query as the engine gets it, and what its panel makes of
 the answer.
+
+    PYTHONPATH=tests python -m grafana_asks PORT [DATABASE]
+
+asks the InfluxDB on a port of this machine what Session review would, of the newest session that is
+over, and prints the answers: what a demo left there, without a Grafana.
 """
 
 from __future__ import annotations
 
+import json
 import re
+import sys
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from influx_engine import influxql
+
+from dashboards import build, session
 
 Json = dict[str, Any]
 INTERVAL = "10s"
@@ -70,3 +82,19 @@ def filled(query: str, chosen: Mapping[str, str], since_ms: int, until_ms: int) 
     left = re.findall(r"\$\w+", query)
     assert not left, f"nobody gives {left} in {query}"
     return query
+
+
+def show_newest_session(port: int, database: str) -> None:
+    newest = 'SELECT * FROM "sessions" ORDER BY time DESC LIMIT 1'
+    (over,) = influxql(port, newest, database)
+    chosen = {name: over[name] for name in ("clinic", "device", "session")}
+    print(*(f"{name} {value}" for name, value in chosen.items()), sep=", ")
+    for asked in queries(json.loads(build.as_json(session.review()))):
+        words = filled(asked.query, chosen, over["time"] // 1000 - 60_000, time.time_ns() // 10**6)
+        rows = influxql(port, words, database)
+        shown = {name: value for name, value in (rows or [{}])[-1].items() if value is not None}
+        print(f"{asked.panel:45} {len(rows):5} rows; the last: {shown}")
+
+
+if __name__ == "__main__":
+    show_newest_session(int(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "myoguard")

@@ -222,6 +222,8 @@ async def _store() -> list[Fact]:
         Fact("Store", "Guns", f"{size.guns:,}"),
         Fact("Store", "Unreadable messages kept", f"{size.dead_letters:,}"),
         Fact("Store", "Waiting for InfluxDB", f"{size.spooled:,}"),
+        Fact("Store", "Refused by InfluxDB", f"{size.influx_refused:,}"),
+        Fact("Store", "Given up for want of room", f"{size.spool_dropped:,}"),
     ]
 
 
