@@ -123,6 +123,7 @@ def faulty_proxy(port: int) -> Iterator[FaultyProxy]:
 class _Handler(BaseHTTPRequestHandler):
     proxy: FaultyProxy
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # or every answer, sent in two parts, waits 40 ms for an ACK
 
     def log_message(self, *_: object) -> None:
         """Nobody reads it."""

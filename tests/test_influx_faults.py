@@ -57,7 +57,7 @@ CASES = (
     Case("413 above 40 kB", bytes_max=40_000),
     Case(
         "503, lost answers and bad lines together",
-        (LOSE, Fault.UNAVAILABLE, LOSE, CUT, NONE, LOSE),
+        (LOSE, Fault.UNAVAILABLE, NONE, LOSE, CUT, NONE, LOSE),
         poison_status=400,
         dead=True,
         states=UNREACHABLE,

@@ -99,7 +99,8 @@ class Drain:
         """Write a batch, or as much of it as goes in some seconds; how long to wait then."""
         try:
             if self._batch is None:
-                self._keep_books()
+                if self._ahead is None:
+                    self._keep_books()
                 self._batch, self._ahead = self._ahead, None
             if self._batch is None:
                 return IDLE_S
