@@ -91,9 +91,12 @@ def show_newest_session(port: int, database: str) -> None:
     print(*(f"{name} {value}" for name, value in chosen.items()), sep=", ")
     for asked in queries(json.loads(build.as_json(session.review()))):
         words = filled(asked.query, chosen, over["time"] // 1000 - 60_000, time.time_ns() // 10**6)
-        rows = influxql(port, words, database)
-        shown = {name: value for name, value in (rows or [{}])[-1].items() if value is not None}
-        print(f"{asked.panel:45} {len(rows):5} rows; the last: {shown}")
+        rows = [
+            {name: value for name, value in row.items() if value is not None}
+            for row in influxql(port, words, database)
+        ]
+        fullest = max(rows, key=len, default="")  # of a chart, the first that is no gap
+        print(f"{asked.panel:35} {len(rows):4} rows {fullest}")
 
 
 if __name__ == "__main__":
