@@ -99,8 +99,8 @@ def ours(way: str, url: str, hops: list[Features]) -> None:
 
             def drain() -> None:
                 drain = Drain(store, server, dict.fromkeys(SpoolKind, DATABASE))
-                while reader.size().spooled:
-                    drain.turn()
+                while drain.turn() == 0.0:
+                    pass
 
             timed("ours: records to lines in the spool", len(hops), spool)
             timed(f"ours: spool to engine, {way}", reader.size().spooled, drain)
@@ -126,8 +126,8 @@ def catching_up(url: str) -> None:
             drain = Drain(store, Server(Address(url)), dict.fromkeys(SpoolKind, DATABASE))
             going_on.start()
             began_s = time.perf_counter()
-            while reader.size().spooled:
-                drain.turn()
+            while drain.turn() == 0.0:
+                pass
             emptied = drain.status.lines_written / (time.perf_counter() - began_s)
             over.set()
             going_on.join()
