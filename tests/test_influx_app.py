@@ -56,7 +56,7 @@ def test_what_is_stored_arrives_through_an_outage_and_the_counts_agree(tmp_path:
 
         async def play() -> FleetReport:
             fleet = demo_fleet(3, SEED)
-            return await run_fleet(broker.url, fleet, seed=SEED, seconds=6, faults=NetworkFaults())
+            return await run_fleet(broker.url, fleet, seed=SEED, seconds=4, faults=NetworkFaults())
 
         with running(settings) as pipeline:
             until(lambda: stored(engine.port)[SpoolKind.PIPELINE], "the pipeline tells of itself")
