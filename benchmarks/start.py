@@ -1,7 +1,7 @@
 """How long a start takes: `--help`, and `myoguard run` until it watches, cold and warm.
 
 Processes of their own, as a user starts them, on a nats-server of ours. Cold is with an empty
-directory for numba, as after installing; Python's own bytecode is there.
+directory for numba, as after installing; Python's own bytecode is there, as pip leaves it.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ class Took(NamedTuple):
 def table() -> Table:
     with tempfile.TemporaryDirectory() as name:
         here = Path(name)
+        finished([MYOGUARD, "--help"])  # writes what bytecode is missing
         python = [finished([sys.executable, "-c", ""]) for _ in range(HELP_ROUNDS)]
         imported = [
             finished([sys.executable, "-c", "import pipeline.cli"]) for _ in range(HELP_ROUNDS)
@@ -78,7 +79,7 @@ def aim(what: str, took: list[Took], seconds: float) -> Aim:
 def finished(command: list[str]) -> Took:
     """A command from its start to its end."""
     before, began = _children_s(), time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=_environment())  # noqa: S603
     return Took(time.perf_counter() - began, _children_s() - before)
 
 
@@ -89,11 +90,10 @@ def watching(broker_url: str, here: Path, cache: str) -> Took:
         f'[broker]\nurl = "{broker_url}"\n[store]\ndirectory = "{here / "store"}"\n'
         "[page]\nport = 0\n[metrics]\nport = 0\n"
     )
-    environment = {**os.environ, "NUMBA_CACHE_DIR": str(here / cache)}
     began = time.perf_counter()
     process = subprocess.Popen(  # noqa: S603
         [MYOGUARD, "run", "--config", str(config)],
-        env=environment,
+        env={**_environment(), "NUMBA_CACHE_DIR": str(here / cache)},
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -109,6 +109,11 @@ def watching(broker_url: str, here: Path, cache: str) -> Took:
         process.wait(START_S_MAX)
         process.stderr.close()
     raise RuntimeError("myoguard run did not come to watch: " + "".join(said))
+
+
+def _environment() -> dict[str, str]:
+    """Ours, but for what keeps Python from writing bytecode: then every start compiles it all."""
+    return {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
 
 
 def _children_s() -> float:

@@ -83,14 +83,15 @@ def update_tilt(c: Record, row: Record) -> None:
     for k in range(3):
         size += row.mean[k] ** 2
     size = max(math.sqrt(size), 1e-3)
-    for j in range(RECENT - 1):
-        c.gravity[j] = c.gravity[j + 1]
     for k in range(3):
+        for j in range(RECENT - 1):
+            c.gravity[j, k] = c.gravity[j + 1, k]
         c.gravity[RECENT - 1, k] = row.mean[k] / size
     c.n_gravity = min(c.n_gravity + 1, RECENT)
-    before = c.tilt.copy()
+    before = np.empty(3)
     norm = 0.0
     for k in range(3):
+        before[k] = c.tilt[k]
         total = 0.0
         for j in range(RECENT - c.n_gravity, RECENT):
             total += c.gravity[j, k]
@@ -122,8 +123,7 @@ def _update_shake(c: Record) -> None:
 def update_dwell(c: Record, in_contact: bool) -> None:
     """The dwell clock: fills on the spot, drains off the skin and on another spot."""
     if not in_contact:
-        c.n_sum = 0
-        c.block_sum[:] = 0.0
+        _begin_block(c)
         _drain(c, 0.0)
         if c.dwell_s == 0.0:
             c.n_blocks = 0
@@ -158,13 +158,20 @@ def _keep_block(c: Record) -> None:
     """The running second becomes the newest block."""
     if c.n_blocks == BLOCKS:
         for j in range(BLOCKS - 1):
-            c.blocks[j] = c.blocks[j + 1]
+            for k in range(3):
+                c.blocks[j, k] = c.blocks[j + 1, k]
         c.n_blocks = BLOCKS - 1
     for k in range(3):
         c.blocks[c.n_blocks, k] = c.block_sum[k] / BLOCK_HOPS
     c.n_blocks += 1
+    _begin_block(c)
+
+
+@njit(cache=True, nogil=True)
+def _begin_block(c: Record) -> None:
     c.n_sum = 0
-    c.block_sum[:] = 0.0
+    for k in range(3):
+        c.block_sum[k] = 0.0
 
 
 @njit(cache=True, nogil=True)

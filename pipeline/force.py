@@ -232,7 +232,7 @@ def update_force(
     p = np.empty(N_PARAMETERS)  # a copy, for the same reason
     for k in range(N_PARAMETERS):
         p[k] = c.p[k]
-    cost = invert(s, p, c.warm == 1, N_PARAMETERS, normal)
+    cost = invert(s, p, c.warm == 1, p.size, normal)
     for k in range(N_PARAMETERS):
         c.p[k] = p[k]
     c.warm = 1

@@ -116,14 +116,16 @@ def explain(
     out: (n, N_RESIDUALS).
     """
     normal = np.zeros((waveform.N_PARAMETERS, waveform.N_PARAMETERS))
+    # not the force. No constants: numba would compile the inversion anew for each
+    moving, steps = np.int64(3), np.int64(waveform.STEPS_WARM)
     unit = units[0]
     for j in range(hops.size):
         s = _loaded_stroke(unit, hops[j])
         p[j, 3] = np.log(load_n[j] / s.inertia_n)
         if anew:
-            waveform.invert(s, p[j], False, 3, normal)
+            waveform.invert(s, p[j], False, moving, normal)
         else:
-            waveform.refine(p[j], s, 10, 3, normal)
+            waveform.refine(p[j], s, steps, moving, normal)
         waveform.residuals(p[j], s, out[j])
 
 

@@ -174,7 +174,9 @@ def _begin(s: Record, frame: Record) -> None:
         s.ratio = 1.0
     s.rate_hz = 0.0  # unlike any frame's
     s.set_hz = -1.0
-    s.wh_state[:, :, :] = 0.0
+    for axis in range(3):
+        for q in range(SECTIONS):
+            s.wh_state[axis, q, 0] = s.wh_state[axis, q, 1] = 0.0
     s.phase_re, s.phase_im = 1.0, 0.0
     s.has_previous = 0
     _take_header(s, frame)
@@ -208,16 +210,18 @@ def _start_hop(s: Record) -> None:
     """Clear the running sums and lay out the next hop at the present rate."""
     s.hop_samples = max(round(HOP_S * s.rate_hz), MIN_SAMPLES)
     s.hop_position = 0
-    s.b[:] = 0.0
-    s.a[:] = 0.0
+    for j in range(N_SUMS):
+        s.b[j] = s.a[j] = 0.0
     for k in range(N_BLOCKS):
         for j in range(4):
             s.blocks[0, k, j], s.blocks[1, k, j] = s.blocks[1, k, j], 0.0
     s.z_max, s.z_min = -1e300, 1e300
     s.clipped = 0
     s.flags = 0
-    s.run[:] = 0
-    s.wh_sum[:] = 0.0
+    for c in range(4):
+        s.run[c] = 0
+    for axis in range(3):
+        s.wh_sum[axis] = 0.0
     norm = 1.0 / math.hypot(s.phase_re, s.phase_im)  # rounding must not let the oscillator grow
     s.phase_re *= norm
     s.phase_im *= norm
@@ -247,6 +251,8 @@ def _accumulate(
     w_re, w_im = s.window_re, s.window_im
     z_max, z_min = s.z_max, s.z_min
     s.g_per_lsb, lsb_per_g = g_per_lsb, 1.0 / g_per_lsb
+    block = s.hop_position * N_BLOCKS // n
+    into = s.hop_position * N_BLOCKS - block * n  # the rest of that division
     for k in range(samples.shape[0]):
         x, y = samples[k, 0] * g_per_lsb, samples[k, 1] * g_per_lsb
         z, i = samples[k, 2] * g_per_lsb, samples[k, 3] * a_per_lsb
@@ -255,10 +261,12 @@ def _accumulate(
         for j in range(N_SUMS):
             s.b[j] += v[j]
             s.a[j] += w * v[j]
-        block = ((s.hop_position + k) * N_BLOCKS) // n
         for j in range(2):
             s.blocks[1, block, j] += v[_ZC + 2 + j] * lsb_per_g
             s.blocks[1, block, 2 + j] += v[_ZC + 6 + j] * lsb_per_g
+        into += N_BLOCKS
+        while into >= n:
+            block, into = block + 1, into - n
         z_max, z_min = max(z_max, z), min(z_min, z)
         _watch_sensor(s, samples, k)
         _weigh(s, x, y, z)

@@ -54,6 +54,9 @@ STIFFNESS_LOG_SD, DAMPING_LOG_SD = 0.5, 0.5  # what tissues differ by; engineeri
 SIGNAL_SD = 0.02  # of A: hop-to-hop scatter of the free-running harmonics
 MODEL_SD = 0.03  # share of each harmonic the model leaves unexplained
 CURRENT_LOG_SD = 0.15  # how well work explains current once calibrated
+STEPS_WARM, STEPS_COLD = 10, 15  # at most; a fit that gains no more ends before
+# where a search begins that knows nothing: depth in r, and angle of the crank
+_STARTS = np.array([(x, angle) for x in (0.8, 2.0, 4.5) for angle in (-0.3, -0.9, -1.6, -2.4)])
 GOOD_ENOUGH = 12.0  # cost under which a warm start stands: twice the degrees of freedom, and some
 
 
@@ -273,6 +276,20 @@ def refine(
 
 
 @njit(cache=True, nogil=True)
+def _lay_start(
+    s: Stroke, force: float, depth: float, angle: float, moving: int, p: NDArray[np.float64]
+) -> None:
+    """A point of the grid, into p; `force` is log mean force over I0 where it is known."""
+    p[0] = math.log(depth)
+    p[1] = math.log(s.gun[LOSS_S] * 2.0 * math.pi * s.f_hz)
+    p[2] = angle
+    p[3] = force
+    if moving == N_PARAMETERS:
+        turn = complex(math.cos(angle), math.sin(angle))
+        p[3] = math.log(max(0.2, abs(s.z[0] * turn - 1.0)))
+
+
+@njit(cache=True, nogil=True)
 def invert(
     s: Stroke, p: NDArray[np.float64], warm: bool, moving: int, normal: NDArray[np.float64]
 ) -> float:
@@ -282,24 +299,20 @@ def invert(
     """
     best = np.inf
     force = p[3]
-    if warm:
-        best = refine(p, s, 10, moving, normal)
-        if best < GOOD_ENOUGH:
-            return best
-    start = np.zeros(N_PARAMETERS)
+    start = np.empty(N_PARAMETERS)
     other = np.zeros((N_PARAMETERS, N_PARAMETERS))
-    for depth in (0.8, 2.0, 4.5):
-        for angle in (-0.3, -0.9, -1.6, -2.4):
-            start[0] = math.log(depth)
-            start[1] = math.log(s.gun[LOSS_S] * 2.0 * math.pi * s.f_hz)
-            start[2] = angle
-            start[3] = force
-            if moving == N_PARAMETERS:
-                turn = complex(math.cos(angle), math.sin(angle))
-                start[3] = math.log(max(0.2, abs(s.z[0] * turn - 1.0)))
-            cost = refine(start, s, 15, moving, other)
-            if cost < best:
-                best = cost
-                _copy_row(start, p)
-                _copy(other, normal)
+    _copy_row(p, start)
+    # One call of `refine`, its numbers no constants: numba would compile it for each of them.
+    for attempt in range(0 if warm else 1, 1 + _STARTS.shape[0]):
+        steps = STEPS_WARM
+        if attempt > 0:
+            _lay_start(s, force, _STARTS[attempt - 1, 0], _STARTS[attempt - 1, 1], moving, start)
+            steps = STEPS_COLD
+        cost = refine(start, s, steps, moving, other)
+        if cost < best:
+            best = cost
+            _copy_row(start, p)
+            _copy(other, normal)
+        if attempt == 0 and best < GOOD_ENOUGH:
+            break
     return best
