@@ -2,6 +2,8 @@
 
 Nothing else knows nats-py. Requests to `$JS.API` are JSON as the server documents it, because the
 fields that make a stream source lose nothing (nats-server 2.14) are not in the client's classes.
+What a consumer delivers is taken off the bytes before the client makes a message, a header table
+and a queue's entry of each.
 `JetStream` is one life of a connection: it does not reconnect, `link` does. Knows no topic.
 """
 
@@ -9,16 +11,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Self, TypeAlias
+from typing import Any, Final, NamedTuple, Self, TypeAlias
 from urllib.parse import unquote, urlsplit
 
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
 
 from pipeline.link import BrokerError
 from pipeline.mqtt import ANONYMOUS, Credentials, tls_context
@@ -82,12 +85,86 @@ def parse_nats_endpoint(
     return NatsEndpoint(parts.scheme, address, client_id, credentials)
 
 
+class Delivered(NamedTuple):
+    """A message of a stream; `reply` is where to acknowledge it, and says which it is."""
+
+    subject: str
+    reply: str
+    data: bytes
+
+
+Status: TypeAlias = dict[str, str]
+"""The headers of what a server says of a request: `Status`, `Description` and others."""
+
+
+class _Parser(Parser):
+    """nats-py's, which sees all but the messages that are delivered to one subscription."""
+
+    def __init__(self, client: Client) -> None:
+        super().__init__(client)
+        self._sid = b""
+        self._take: Callable[[Sequence[Delivered]], Awaitable[None]] | None = None
+
+    def divert(self, sid: int, take: Callable[[Sequence[Delivered]], Awaitable[None]]) -> None:
+        """What comes with a reply address to the subscription `sid` goes to `take`."""
+        self._sid, self._take = str(sid).encode(), take
+
+    async def parse(self, data: bytes = b"") -> None:
+        if self._take is None or self.state != AWAITING_CONTROL_LINE:
+            await super().parse(data)
+            return
+        self.buf.extend(data)
+        while self.buf:
+            await self._take(self._delivered())
+            length = self._operation_bytes()
+            if length is None:
+                return  # not whole yet
+            rest = self.buf[length:]
+            del self.buf[length:]
+            await super().parse()
+            if self.buf:
+                self.buf.extend(rest)
+                return  # nothing that we know: the client waits for more of it, too
+            self.buf = rest
+
+    def _delivered(self) -> list[Delivered]:
+        """Take whole messages from the buffer up to anything else."""
+        buf, at, out = self.buf, 0, []
+        while (head_end := buf.find(b"\r\n", at)) > 0:
+            head = bytes(buf[at:head_end]).split(b" ")
+            # MSG subject sid reply bytes, or HMSG with the headers' bytes before all bytes
+            if not (len(head) == 5 + (head[0] == b"HMSG") and head[2] == self._sid):
+                break
+            begin = head_end + 2
+            end = begin + int(head[-1])
+            if len(buf) < end + 2:
+                break
+            if len(head) > 5:
+                begin += int(head[4])
+            out.append(Delivered(head[1].decode(), head[3].decode(), bytes(buf[begin:end])))
+            at = end + 2
+        del buf[:at]
+        return out
+
+    def _operation_bytes(self) -> int | None:
+        """How long the first operation of the buffer is; None while it is not all there."""
+        head_end = self.buf.find(b"\r\n")
+        if head_end < 0:
+            return None
+        length = head_end + 2
+        if self.buf.startswith((b"MSG ", b"HMSG ")):
+            length += int(self.buf[:head_end].rsplit(b" ", 1)[1]) + 2
+        return length if length <= len(self.buf) else None
+
+
 class JetStream:
     """One life of a NATS connection, from CONNECT to the loss of it; it is not used again."""
 
     def __init__(self, endpoint: NatsEndpoint) -> None:
         self._endpoint = endpoint
         self._client = Client()
+        self._parser = _Parser(self._client)
+        self._client._ps = self._parser
         self._lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     async def __aenter__(self) -> Self:
@@ -179,10 +256,22 @@ class JetStream:
             )
         return answer
 
-    async def subscribe(self, take: Callable[[Msg], Awaitable[None]]) -> str:
-        """An address for answers; what comes there goes to `take`, all of it, however slow."""
+    async def subscribe(
+        self,
+        take: Callable[[Sequence[Delivered]], Awaitable[None]],
+        hear: Callable[[Status], None],
+    ) -> str:
+        """An address for what a consumer delivers: messages to `take`, all else to `hear`.
+
+        Neither may fail.
+        """
         inbox = self._client.new_inbox()
-        await self._client.subscribe(inbox, cb=take, pending_msgs_limit=0, pending_bytes_limit=0)
+
+        async def status(message: Msg) -> None:
+            hear(message.headers or {})
+
+        subscription = await self._client.subscribe(inbox, cb=status)
+        self._parser.divert(subscription._id, take)
         return inbox
 
     async def tell(self, subject: str, body: bytes = b"", reply: str = "") -> None:

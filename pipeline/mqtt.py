@@ -2,15 +2,17 @@
 
 Sources and publisher share it; nothing else knows aiomqtt, or the paho client inside it. What
 aiomqtt 2.5 does not do is done here once. It acknowledges on arrival and discards when its queue
-is full: `Connection` acknowledges by hand and takes messages straight from paho. It does not
-reconnect: `link` does, with backoff. It does not say whether the broker kept the session:
-`Connection` remembers. Knows nothing of topics or payloads.
+is full, message by message: `Connection` acknowledges by hand, many at once, and `packets` takes
+messages off the socket before paho sees them. It does not reconnect: `link` does, with backoff. It
+does not say whether the broker kept the session: `Connection` remembers. Knows nothing of topics
+or payloads.
 """
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Sequence
+import struct
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -21,12 +23,14 @@ from urllib.parse import unquote, urlsplit
 
 import aiomqtt
 from paho.mqtt.client import Client as PahoClient
-from paho.mqtt.client import ConnectFlags, MQTTMessage
+from paho.mqtt.client import ConnectFlags
+from paho.mqtt.enums import MessageType
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from pipeline.link import BrokerError, together
+from pipeline.packets import Published, PublishTap
 
 PORTS: Final = {"mqtt": 1883, "mqtts": 8883}  # IANA
 KEEPALIVE_S: Final = 15  # engineering choice: a silent network is noticed within 30 s
@@ -34,6 +38,9 @@ SESSION_EXPIRY_S: Final = 86_400  # MQTT 5; engineering choice: a day of outage 
 # Unacknowledged messages an MQTT 5 broker may have on the way to us. Engineering choice: two
 # checkpoints of 2,000 guns at 4 frames a second; 3.1.1 has no such word, its broker decides.
 RECEIVE_MAXIMUM: Final = 16_384
+
+
+_PUBACK = struct.Struct(">BBH")  # MQTT 3.1.1, 3.4; in MQTT 5 it may end so where all is well
 
 
 class MqttProtocol(StrEnum):
@@ -148,11 +155,12 @@ class Connection:
     """
 
     def __init__(
-        self, endpoint: Endpoint, on_arrival: Callable[[Arrival], None] | None = None
+        self, endpoint: Endpoint, on_arrivals: Callable[[Sequence[Arrival]], None] | None = None
     ) -> None:
+        """`on_arrivals` gets what came together; it must not raise: aiomqtt would hang up."""
         self.session_present = False
         self._endpoint = endpoint
-        self._on_arrival = on_arrival
+        self._on_arrivals = on_arrivals
         self._unacknowledged: set[int] = set()  # 65,535 at most: the range of packet identifiers
         self._client = aiomqtt.Client(
             endpoint.host,
@@ -167,7 +175,7 @@ class Connection:
         self._client.pending_calls_threshold = RECEIVE_MAXIMUM  # waves of alarms are no news
         self._paho: PahoClient = self._client._client
         self._paho.manual_ack_set(True)
-        self._paho.on_message = self._take
+        self._paho.on_socket_open = self._tap
         self._paho.on_connect = self._remember_session
 
     async def __aenter__(self) -> Self:
@@ -202,7 +210,7 @@ class Connection:
     async def lost(self) -> None:
         """Wait until the connection is lost, and say so with a BrokerError."""
         try:
-            async for _ in self._client.messages:  # stays empty: messages go to _take
+            async for _ in self._client.messages:  # stays empty: messages go to _deliver
                 pass
         except aiomqtt.MqttError as error:
             cause = error.__cause__ or error
@@ -240,26 +248,33 @@ class Connection:
         """Publish all at QoS 1, none waiting for another: they may arrive in any order."""
         await together(*(self.publish(*each, qos=1, retain=retain) for each in messages))
 
-    def ack(self, mid: int) -> None:
-        """Tell the broker that the message needs not be delivered again."""
-        if mid in self._unacknowledged:
-            self._unacknowledged.remove(mid)
-            self._paho.ack(mid, 1)
-
-    def _take(self, _client: PahoClient, _userdata: Any, message: MQTTMessage) -> None:
-        """Called by paho for each message. It must not raise: aiomqtt would hang up, for ever."""
-        if self._on_arrival is None:
+    def ack(self, mids: Iterable[int]) -> None:
+        """Tell the broker that these messages need not be delivered again, in one write."""
+        owed = [mid for mid in mids if mid in self._unacknowledged]
+        if not owed:
             return
-        mid = message.mid if message.qos else 0
-        if mid in self._unacknowledged:
-            return  # delivered again while we hold it, as NATS does after ack_wait
-        if mid:
-            self._unacknowledged.add(mid)
-        try:
-            topic = message.topic
-        except UnicodeDecodeError:
-            topic = ""  # no such topic in any grammar: it will be counted as bad, and acknowledged
-        self._on_arrival(Arrival(self, mid, topic, bytes(message.payload), message.retain))
+        self._unacknowledged.difference_update(owed)
+        packets = b"".join(_PUBACK.pack(MessageType.PUBACK, 2, mid) for mid in owed)
+        self._paho._packet_queue(MessageType.PUBACK, packets, 0, 0)
+
+    def _tap(self, client: PahoClient, userdata: Any, sock: Any) -> None:
+        """Stand between paho and its socket; aiomqtt reads as long as something is `pending`."""
+        is_v5 = self._endpoint.protocol is MqttProtocol.V5
+        self._paho._sock = PublishTap(sock, self._deliver, has_properties=is_v5)
+        self._client._on_socket_open(client, userdata, sock)
+
+    def _deliver(self, published: Sequence[Published]) -> None:
+        """Messages that came together, but for those that we hold: NATS repeats after ack_wait."""
+        if self._on_arrivals is None:
+            return
+        arrivals = []
+        for mid, topic, payload, retain in published:
+            if mid in self._unacknowledged:
+                continue
+            if mid:
+                self._unacknowledged.add(mid)
+            arrivals.append(Arrival(self, mid, _text(topic), payload, retain))
+        self._on_arrivals(arrivals)
 
     def _remember_session(
         self,
@@ -271,6 +286,13 @@ class Connection:
     ) -> None:
         self.session_present = flags.session_present
         self._client._on_connect(client, userdata, flags, reason, properties)
+
+
+def _text(topic: bytes) -> str:
+    try:
+        return topic.decode()
+    except UnicodeDecodeError:
+        return ""  # no such topic in any grammar: it will be counted as bad, and acknowledged
 
 
 def _session_options(endpoint: Endpoint) -> dict[str, Any]:

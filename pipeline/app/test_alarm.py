@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from pipeline.app.desk import Desk
@@ -61,15 +61,16 @@ class _Ears:
             self.told = alarm
             self.news.set()
 
-    def arrival(self, arrival: Arrival) -> None:
-        arrival.connection.ack(arrival.mid)
-        try:
-            message = decode(arrival.topic, arrival.payload)
-        except DecodeError:
-            return
-        if isinstance(message, Alarm) and self._is_ours(message):
-            self.heard = message
-            self.news.set()
+    def arrivals(self, arrivals: Sequence[Arrival]) -> None:
+        for arrival in arrivals:
+            arrival.connection.ack([arrival.mid])
+            try:
+                message = decode(arrival.topic, arrival.payload)
+            except DecodeError:
+                continue
+            if isinstance(message, Alarm) and self._is_ours(message):
+                self.heard = message
+                self.news.set()
 
     def _is_ours(self, alarm: Alarm) -> bool:
         is_new = alarm.changed_at_ns >= self._from_ns
@@ -103,7 +104,7 @@ class TestAlarm:
         self._desk.listeners.append(self._ears)
         try:
             async with asyncio.timeout(5 * STATION_S_MAX):
-                async with Connection(endpoint, self._ears.arrival) as connection:
+                async with Connection(endpoint, self._ears.arrivals) as connection:
                     await connection.subscribe(
                         [f"massage/v1/{gun.clinic}/{gun.device}/alarm/{RULE}"]
                     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
 
 from pipeline.model import Received
@@ -27,8 +27,10 @@ class Intake:
     def __len__(self) -> int:
         return len(self._pending)
 
-    def put(self, received: Received) -> None:
-        self._pending.append(received)
+    def put(self, received: Iterable[Received]) -> None:
+        self._pending.extend(received)
+        if not self._pending:
+            return
         self._taken.clear()
         self._something.set()
         if len(self._pending) >= BATCH_MESSAGES:

@@ -24,7 +24,6 @@ from pipeline.wire import PIPELINE_FILTERS
 
 # QoS 0 has no window, so what nobody takes is dropped from here on: two checkpoints of 2,000 guns.
 QOS0_PENDING_MAX: Final = 16_384
-ACKS_AT_ONCE: Final = 512  # 5 ms of the event loop; between them other tasks get their turn
 
 
 class MqttSource:
@@ -83,7 +82,7 @@ class MqttSource:
         self._uncommitted: deque[tuple[Connection, int]] = deque()
         self._committed_count = 0
         self._link = Link(
-            lambda: Connection(endpoint, self._on_arrival),
+            lambda: Connection(endpoint, self._on_arrivals),
             prepare=self._subscribe_if_new,
             before_retry=self._before_retry,
             on_end=self._intake.end,
@@ -119,19 +118,23 @@ class MqttSource:
 
     async def commit(self, position: Position) -> None:
         """Acknowledge everything up to `position` that came on a connection that still lives."""
+        owed: dict[Connection, list[int]] = {}
         while self._committed_count < position:
             connection, mid = self._uncommitted.popleft()
             self._committed_count += 1
-            connection.ack(mid)
-            if self._committed_count % ACKS_AT_ONCE == 0:
-                await asyncio.sleep(0)
+            owed.setdefault(connection, []).append(mid)
+        for connection, mids in owed.items():
+            connection.ack(mids)
 
-    def _on_arrival(self, arrival: Arrival) -> None:
-        if not arrival.mid and len(self._intake) >= QOS0_PENDING_MAX:
-            self.qos0_dropped += 1
-            return
-        self._uncommitted.append((arrival.connection, arrival.mid))
-        self._intake.put(Received(self._clock_ns(), arrival.topic, arrival.payload))
+    def _on_arrivals(self, arrivals: Sequence[Arrival]) -> None:
+        now_ns = self._clock_ns()
+        room = QOS0_PENDING_MAX - len(self._intake)
+        if room < len(arrivals):
+            kept = [each for n, each in enumerate(arrivals) if each.mid or n < room]
+            self.qos0_dropped += len(arrivals) - len(kept)
+            arrivals = kept
+        self._uncommitted.extend((each.connection, each.mid) for each in arrivals)
+        self._intake.put(Received(now_ns, each.topic, each.payload) for each in arrivals)
 
     async def _subscribe_if_new(self, connection: Connection) -> None:
         """A session that the broker kept still has its subscriptions."""

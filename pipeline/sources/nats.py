@@ -22,9 +22,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple, Self
 
-from nats.aio.msg import Msg
-
-from pipeline.jetstream import JetStream, parse_nats_endpoint
+from pipeline.jetstream import Delivered, JetStream, Status, parse_nats_endpoint
 from pipeline.link import Link, LinkStatus
 from pipeline.model import Received
 from pipeline.mqtt import (
@@ -195,7 +193,7 @@ class NatsSource:
         """
         arrivals: list[Arrival] = []
         nonce = secrets.token_hex(8).encode()
-        async with Connection(self._mqtt, arrivals.append) as mqtt:
+        async with Connection(self._mqtt, arrivals.extend) as mqtt:
             await telemetry_log.lay(connection, self._log_bytes_max)
             has_committed = await telemetry_log.make_reader(connection, self._name)
             await mqtt.subscribe(_RETAINED, qos=0)
@@ -209,7 +207,7 @@ class NatsSource:
             )
 
     async def _begin(self, connection: JetStream) -> None:
-        self._inbox = await connection.subscribe(self._on_message)
+        self._inbox = await connection.subscribe(self._take, self._on_status)
         answer = await connection.ask(f"CONSUMER.RESET.{STREAM}.{self._name}", {})
         self._connection = connection
         self._life += 1
@@ -251,18 +249,35 @@ class NatsSource:
             and self._uncommitted_bytes < WINDOW_BYTES
         )
 
-    async def _on_message(self, message: Msg) -> None:
-        """Called by nats-py for each message: this is most of what reading one costs us."""
+    async def _take(self, delivered: Sequence[Delivered]) -> None:
+        """Keep what came together; what is not new has only to be acknowledged."""
         self._heard = True
-        reply = message.reply
-        if not reply:
-            self._on_status(message)
-            return
-        self._asked -= 1
-        if self._asked == ASKED_MESSAGES // 2:
+        was_asked = self._asked
+        self._asked -= len(delivered)
+        if self._asked <= ASKED_MESSAGES // 2 < was_asked:
             self._room.set()
-        # $JS.ACK.stream.consumer.deliveries.sequence.delivery.time.pending, or with a domain and an
-        # account before the stream
+        received = []
+        for subject, reply, data in delivered:
+            sequence, stored_at_ns = self._read_reply(reply)
+            newest_sequence, newest_at_ns = self._newest
+            if sequence <= newest_sequence and stored_at_ns <= newest_at_ns:
+                await self._take_again(sequence, reply)
+                continue
+            self._newest = (sequence, stored_at_ns)
+            topic = topic_of(subject)
+            if topic is None:
+                continue
+            self._uncommitted.append(_Uncommitted(self._life, sequence, reply, len(data)))
+            self._uncommitted_bytes += len(data)
+            received.append(Received(stored_at_ns, topic, data))
+        self._intake.put(received)
+
+    def _read_reply(self, reply: str) -> tuple[int, int]:
+        """Sequence and time of a message, and on the way, what is lost and what is behind it.
+
+        $JS.ACK.stream.consumer.deliveries.sequence.delivery.time.pending, or with a domain and an
+        account before the stream.
+        """
         tokens = reply.split(".")
         at = 5 if len(tokens) == 9 else 7
         sequence, stored_at_ns = int(tokens[at]), int(tokens[at + 2])
@@ -270,18 +285,7 @@ class NatsSource:
         if sequence > self._expected:
             self.lost_messages += sequence - self._expected
         self._expected = sequence + 1
-        newest_sequence, newest_at_ns = self._newest
-        if sequence <= newest_sequence and stored_at_ns <= newest_at_ns:
-            await self._take_again(sequence, reply)
-            return
-        self._newest = (sequence, stored_at_ns)
-        topic = topic_of(message.subject)
-        if topic is None:
-            return
-        size = len(message.data)
-        self._uncommitted.append(_Uncommitted(self._life, sequence, reply, size))
-        self._uncommitted_bytes += size
-        self._intake.put(Received(stored_at_ns, topic, message.data))
+        return sequence, stored_at_ns
 
     async def _take_again(self, sequence: int, reply: str) -> None:
         """It was read on an earlier connection, and will be or was committed."""
@@ -290,9 +294,9 @@ class NatsSource:
         elif sequence == self._committed_sequence:
             await self._acknowledge(reply)
 
-    def _on_status(self, message: Msg) -> None:
+    def _on_status(self, headers: Status) -> None:
         """What became of a request: nothing came, not all of it came, or it is still waited for."""
-        headers = message.headers or {}
+        self._heard = True
         status, why = headers.get("Status"), headers.get("Description")
         if status == _IDLE:
             return
@@ -306,7 +310,8 @@ class NatsSource:
     def _take_retained(self, retained: Sequence[Arrival]) -> None:
         """Births before sessions, as if they came now: nobody says when they were published."""
         now_ns = self._clock_ns()
-        for arrival in sorted(retained, key=lambda each: not each.topic.endswith("/state")):
+        ordered = sorted(retained, key=lambda each: not each.topic.endswith("/state"))
+        for arrival in ordered:
             self._uncommitted.append(_Uncommitted(self._life, 0, "", len(arrival.payload)))
             self._uncommitted_bytes += len(arrival.payload)
-            self._intake.put(Received(now_ns, arrival.topic, arrival.payload))
+        self._intake.put(Received(now_ns, each.topic, each.payload) for each in ordered)
