@@ -26,6 +26,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from hashlib import blake2b
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from pipeline.model import (
@@ -429,11 +430,12 @@ def to_alarm(row: AlarmRow, life: Life, device: DeviceId, config_version: str) -
 
 
 _FIELDS = tuple(field.name for field in fields(Life))
+_values = attrgetter(*_FIELDS)
 
 
-def dump(life: Life) -> list[object]:
+def dump(life: Life) -> object:
     """A life as JSON holds it, for the snapshot."""
-    return [getattr(life, name) for name in _FIELDS]
+    return _values(life)
 
 
 def load(values: Sequence[Any]) -> Life:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from pipeline.model import (
@@ -174,8 +175,8 @@ class Session:
             guidance=self.guidance,
         )
 
-    def dump(self) -> list[object]:
-        return [getattr(self, name) for name in _FIELDS]
+    def dump(self) -> object:
+        return _values(self)
 
     @classmethod
     def load(cls, values: Sequence[Any]) -> Session:
@@ -185,6 +186,7 @@ class Session:
 
 
 _FIELDS = tuple(each.name for each in fields(Session))
+_values = attrgetter(*_FIELDS)
 
 
 class _Waiting(NamedTuple):

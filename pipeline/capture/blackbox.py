@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 
 from pipeline.capture.folder import SUFFIX, CaptureFolder, capture_name
@@ -70,7 +71,7 @@ class BlackBox:
         self._writer = writer
         self._sessions = sessions
         self._ring = Ring(ring_bytes_max)
-        self._open: dict[str, _Open] = {}
+        self._open: dict[DeviceId, list[_Open]] = {}
         self._begun: dict[str, None] = {}  # names, the oldest first
         self._captures = 0
         self._now_ns = self._swept_ns = 0
@@ -80,7 +81,7 @@ class BlackBox:
     def status(self) -> BlackBoxStatus:
         return BlackBoxStatus(
             captures=self._captures,
-            open=len(self._open),
+            open=sum(map(len, self._open.values())),
             dropped=self._writer.dropped,
             failed=self._writer.failed,
             last_error=self._writer.last_error,
@@ -98,12 +99,15 @@ class BlackBox:
                 self._write(opened)
         if self._sessions is not None:
             self._sessions.took(by_gun, records, self._ring, self._now_ns)
-        self._finish()
-        self._trim(by_gun)
+        guns: Iterable[DeviceId] | None = by_gun
+        if not 0 <= self._now_ns - self._swept_ns < SWEEP_NS:
+            guns, self._swept_ns = None, self._now_ns
+        self._finish(list(self._open) if guns is None else guns)
+        self._trim(guns)
 
     def close(self) -> None:
         """Hand over what is open. The writer has to be closed after it."""
-        for opened in self._open.values():
+        for opened in chain.from_iterable(self._open.values()):
             self._write(opened)
         self._open.clear()
         if self._sessions is not None:
@@ -139,7 +143,7 @@ class BlackBox:
         at_ns = alarm.changed_at_ns
         deadline_ns = self._now_ns + SILENT_NS
         opened = _Open(name, alarm.id, at_ns - BEFORE_NS, at_ns + AFTER_NS, deadline_ns)
-        self._open[name] = opened
+        self._open.setdefault(alarm.id, []).append(opened)
         return opened
 
     def _rises(self, alarm: Alarm, name: str) -> bool:
@@ -152,10 +156,16 @@ class BlackBox:
         messages = self._ring.window(opened.id, opened.from_ns, opened.to_ns)
         self._writer.put(self._folder, self._folder.directory / f"{opened.name}{SUFFIX}", messages)
 
-    def _finish(self) -> None:
-        for opened in [each for each in self._open.values() if self._is_over(each)]:
-            self._write(opened)
-            del self._open[opened.name]
+    def _finish(self, guns: Iterable[DeviceId]) -> None:
+        for id_ in guns:
+            standing = self._open.get(id_)
+            if standing is None:
+                continue
+            for opened in [each for each in standing if self._is_over(each)]:
+                self._write(opened)
+                standing.remove(opened)
+            if not standing:
+                del self._open[id_]
 
     def _is_over(self, opened: _Open) -> bool:
         if self._now_ns >= opened.deadline_ns:
@@ -163,12 +173,8 @@ class BlackBox:
         newest_ns = self._ring.newest_t0_ns(opened.id)
         return newest_ns is not None and newest_ns >= opened.to_ns + LATE_NS
 
-    def _trim(self, heard: Iterable[DeviceId]) -> None:
-        guns: Iterable[DeviceId] | None = heard
-        if not 0 <= self._now_ns - self._swept_ns < SWEEP_NS:
-            guns, self._swept_ns = None, self._now_ns
+    def _trim(self, guns: Iterable[DeviceId] | None) -> None:
         for id_ in self._ring.trim(self._now_ns, guns):
-            oldest_ns = self._ring.oldest_ns(id_)
-            for opened in self._open.values():
-                if opened.id == id_ and oldest_ns > opened.written_ns:
+            for opened in self._open.get(id_, ()):
+                if self._ring.oldest_ns(id_) > opened.written_ns:
                     self._write(opened)

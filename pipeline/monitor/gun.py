@@ -43,7 +43,7 @@ from pipeline.rules import (
     Situation,
     judge_hop,
 )
-from pipeline.sessions import HOP_S, IDLE_NS, Schedule, Session, start_speed_hz
+from pipeline.sessions import HOP_S, IDLE_NS, Schedule, start_speed_hz
 
 SILENCE_NS = round(SILENCE_S * 1e9)
 REJECTED_WINDOW_NS = round(REJECTED_WINDOW_S * 1e9)
@@ -54,10 +54,6 @@ SPEEDS_KEPT = 16  # engineering choice: no gun has more; the bound on what a bad
 _NO_FACTS = ModelFacts()
 _BIRTH = tuple(each.name for each in fields(DeviceState) if each.name != "id")
 _STATUS = tuple(each.name for each in fields(DeviceStatus) if each.name != "id")
-_FEATURES = tuple(each.name for each in fields(Features))
-_SESSION_AT = _FEATURES.index("session_id")  # followed by operator and site
-_before_session = attrgetter(*_FEATURES[:_SESSION_AT])
-_after_session = attrgetter(*_FEATURES[_SESSION_AT + 3 :])
 
 
 class Gun:
@@ -116,7 +112,8 @@ class Gun:
         self._hear(features, received_at_ns)
         session = self.schedule.session
         if session is not None:
-            features = _in_session(features, session, self._site)
+            features.session_id, features.operator = session.session_id, session.operator
+            features.site = self._site
             session.observe(features, self._site, self._start_hz)
         self._newest = features
         out.append(features)
@@ -397,9 +394,9 @@ class Gun:
 
     def dump(self) -> list[object]:
         return [
-            [getattr(self, name) for name in _PLAIN],
-            None if self._birth is None else [getattr(self._birth, name) for name in _BIRTH],
-            None if self._status is None else [getattr(self._status, name) for name in _STATUS],
+            _plain(self),
+            None if self._birth is None else _birth(self._birth),
+            None if self._status is None else _status(self._status),
             self.schedule.dump(),
             self._board.dump(),
         ]
@@ -415,18 +412,6 @@ class Gun:
         self._board.load(lives)
         self._learn_facts()
         self._learn_session()
-
-
-def _in_session(features: Features, session: Session, site: str) -> Features:
-    """The hop with its session written in; `replace` takes twice as long, and every hop is one."""
-    values: tuple[Any, ...] = (
-        *_before_session(features),
-        session.session_id,
-        session.operator,
-        site,
-        *_after_session(features),
-    )
-    return Features(*values)
 
 
 _PLAIN = (
@@ -447,3 +432,4 @@ _PLAIN = (
     "_rejected_at_ns",
     "_speeds_hz",
 )
+_plain, _birth, _status = attrgetter(*_PLAIN), attrgetter(*_BIRTH), attrgetter(*_STATUS)
