@@ -254,6 +254,8 @@ class FeatureExtractor:
         if not placed:
             return []
         hops = _advance_signals(self._signal, placed)
+        if not hops.size:
+            return []
         meaning = np.zeros(hops.size, contact.MEANING)
         contact.interpret(self._contact, self._units, STIFFNESS_MODEL, hops, meaning)
         rows = zip(
