@@ -23,6 +23,7 @@ PARTS = {
     "kernels": 60,  # seconds, roughly
     "start": 100,
     "size": 1,
+    "flow": 200,
 }
 _console = Console(width=140)
 

@@ -207,7 +207,7 @@ def _head(topic: str, payload_bytes: int, *, retain: bool = False) -> bytes:
 
 
 class Report(NamedTuple):
-    """What was published, how late, and what that cost."""
+    """What was published, how late each step was, and what that cost."""
 
     guns: int
     frames: int
@@ -215,6 +215,8 @@ class Report(NamedTuple):
     late_ms_max: float
     cpu_s: float
     wall_s: float
+    start_ns: int
+    late_us: list[int]
 
 
 def gun_id(number: int) -> DeviceId:
@@ -241,7 +243,7 @@ class Load:
         self._turns = [_turns(each, n) for n, each in enumerate(self._of_line)]
         self._guns = guns
         self._frames = 0
-        self._late_ns_max = 0
+        self._late_us: list[int] = []
         topics = [f"massage/v1/{c}/{d}/telemetry" for c, d in map(gun_id, range(guns))]
         heads = b"".join(_head(topic, self._loops.shape[2]) for topic in topics)
         self._heads = np.frombuffer(heads, np.uint8).reshape(guns, -1)
@@ -257,14 +259,22 @@ class Load:
         for step in range(round(seconds * 1e9) // TICK_NS):
             due_ns = start_ns + step * TICK_NS
             self._turn_until(due_ns)
-            self._late_ns_max = max(self._late_ns_max, time.time_ns() - due_ns)
+            self._late_us.append((time.time_ns() - due_ns) // 1_000)
             self._publish(due_ns, step % TICKS, step // TICKS)
         cpu_s, wall_s = time.process_time() - began_cpu_s, time.monotonic() - began_s
         end_ns = time.time_ns() + round(GRACE_S * 1e9)
         while self._unacknowledged and time.time_ns() < end_ns:
             self._turn_until(time.time_ns() + TICK_NS)
-        late_ms = self._late_ns_max / 1e6
-        return Report(self._guns, self._frames, self._unacknowledged, late_ms, cpu_s, wall_s)
+        return Report(
+            self._guns,
+            self._frames,
+            self._unacknowledged,
+            max(self._late_us) / 1e3,
+            cpu_s,
+            wall_s,
+            start_ns,
+            self._late_us,
+        )
 
     @property
     def _unacknowledged(self) -> int:
