@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import islice, pairwise
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -283,7 +283,7 @@ class FeatureExtractor:
     ) -> Features:
         """A hop that ended with `frame`, in the order of Features; `flags` of all its frames."""
         motor, in_contact, quality, clipped, stuck = codes
-        return Features(
+        values: tuple[Any, ...] = (
             frame.id,
             t_ns,
             _MOTOR[motor],
@@ -299,6 +299,7 @@ class FeatureExtractor:
             bool(clipped or flags & _CLIPPED),
             bool(stuck),
         )
+        return Features(*values)
 
     # Slots.
 
@@ -368,7 +369,9 @@ def _block(rows: Records, names: Sequence[str], dtype: type[np.generic]) -> NDAr
 
 
 def _offset(rows: Records, name: str) -> int:
-    return (rows.dtype.fields or {})[name][1]
+    fields_by_name = rows.dtype.fields
+    assert fields_by_name is not None  # noqa: S101
+    return fields_by_name[name][1]
 
 
 def _advance_signals(signal: Records, placed: Sequence[_Placed]) -> Records:
