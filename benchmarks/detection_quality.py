@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rich.progress import Progress
@@ -23,7 +24,7 @@ from benchmarks import suite
 from benchmarks.operating_points import CURVES, Curve, measure, with_truth
 from pipeline.cli import benching
 from pipeline.config import load
-from pipeline.evaluation import GATED, Report, Score, wilson
+from pipeline.evaluation import GATED, Report, Score, SessionResult, Truth, wilson
 from pipeline.evaluation.report import BreakdownRow, Interval
 from pipeline.evaluation.scoring import BONE, MUSCLE, TENDON
 
@@ -132,7 +133,9 @@ def draw_curves(report: Report, folder: Path) -> Figure:
     return figure
 
 
-def _draw_curve(axes, curve: Curve, report: Report, sessions) -> None:  # type: ignore[no-untyped-def]
+def _draw_curve(
+    axes: Axes, curve: Curve, report: Report, sessions: Sequence[tuple[SessionResult, Truth]]
+) -> None:
     in_force, *_ = points = measure(curve, sessions)
     points = sorted(points, key=lambda point: point.threshold)
     false = [10.0 * (p.raises - p.right) / report.contact_h for p in points]

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pipeline.evaluation import Report, SessionResult, Truth, read_truth
 from pipeline.evaluation.scoring import matches
 from pipeline.rules import ALARMS
+from pipeline.rules.conditions import SURE_SDS
 from pipeline.sites import GENERAL
 
 Hops = NDArray[np.void]
@@ -61,12 +62,15 @@ def _overdwell(hops: Hops, limit_s: float) -> Bools:
 
 
 def _excess(hops: Hops, limit_n: float) -> Bools:
-    return np.asarray(hops["contact"] & (hops["said_n"] > limit_n))
+    return _surely_over(hops, limit_n, SURE_SDS)
 
 
 def _excess_surely(hops: Hops, sds: float) -> Bools:
-    surely_n = hops["said_n"] - sds * hops["said_n_sd"]
-    return np.asarray(hops["contact"] & (surely_n > GENERAL.force_limit_n))
+    return _surely_over(hops, GENERAL.force_limit_n, sds)
+
+
+def _surely_over(hops: Hops, limit_n: float, sds: float) -> Bools:
+    return np.asarray(hops["contact"] & (hops["said_n"] - sds * hops["said_n_sd"] > limit_n))
 
 
 def _tendon(hops: Hops, stiffness: float) -> Bools:
@@ -79,7 +83,7 @@ CURVES = (
     Curve(
         "EXCESS_PRESSURE",
         "standard deviations over 50 N",
-        (0, -0.6, -0.4, -0.2, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0),
+        (SURE_SDS, -0.5, 0.0, 0.25, 0.75, 1.0, 1.5),
         _excess_surely,
     ),
     Curve(
