@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from pipeline import contact, force
 from pipeline.features import GENERIC, Calibration, signal_hops
-from pipeline.identification import identify
+from pipeline.identification import identify, soft_log_sd
 from pipeline.model import DeviceId, Frame
 from pipeline.stiffness import STIFFNESS_MODEL
 
@@ -40,6 +40,10 @@ LEAST_ORDER = 0.9  # rank correlation of estimate and load at each speed: "monot
 LEAST_SD = 0.03  # the load cell, the pads and the hop-to-hop scatter are not better than this
 LARGEST_SHIFT = math.log(3.0)  # a correction beyond a factor of three means another gun
 RIDGE = 1e-3  # keeps curvature out of it where the bench has few points; engineering choice
+# Hops off by more than so many robust standard deviations are left out: at 100 N a weak motor
+# limps, and four such hops bent a whole correction. Fits until the choice stands. Engineering
+# choices.
+OUTLIER, TRIMMED_FITS = 6.0, 3
 LEAST_LIKENESS = 0.5  # correlation of current and load; other sessions give under 0.3
 SECOND_NS = 1_000_000_000
 ALIGN_MOST_S, ALIGN_STEP_S = 3.0, 0.05  # clocks set by hand differ by less
@@ -291,12 +295,18 @@ def _terms(a: Floats, f_hz: Floats) -> Floats:
     return np.stack([np.ones_like(a), a, q, a * a, a * q, q * q], axis=1)
 
 
-def _surface(a: Floats, f_hz: Floats, y: Floats) -> tuple[Floats, Floats]:
-    """Weights of the ridge regression of y, and what they leave."""
+def _surface(a: Floats, f_hz: Floats, y: Floats) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    """Weights of the ridge regression of y, what they leave, and which hops had a say."""
     terms = _terms(a, f_hz)
-    ridge = RIDGE * a.size * np.diag([0.0, 1.0, 1.0, 1.0, 1.0, 1.0])
-    weights: Floats = np.linalg.solve(terms.T @ terms + ridge, terms.T @ y).astype(np.float64)
-    return weights, np.asarray(y - terms @ weights, np.float64)
+    ridge = RIDGE * np.diag([0.0, 1.0, 1.0, 1.0, 1.0, 1.0])
+    kept = np.ones(a.size, np.bool_)
+    for _ in range(TRIMMED_FITS):
+        x = terms[kept]
+        weights = np.linalg.solve(x.T @ x + kept.sum() * ridge, x.T @ y[kept])
+        left = y - terms @ weights
+        sd = max(1.4826 * float(np.median(np.abs(left))), LEAST_SD)  # of a normal distribution
+        kept = np.abs(left) < OUTLIER * sd
+    return np.asarray(weights, np.float64), np.asarray(left, np.float64), kept
 
 
 def _correct(
@@ -305,7 +315,7 @@ def _correct(
     """The smooth correction of log force, and the scatter that it leaves."""
     a = np.log(raw_n / 30.0)
     shift = np.log(load_n / raw_n)
-    weights, left = _surface(a, f_hz, shift)
+    weights, left, kept = _surface(a, f_hz, shift)
     if np.median(np.abs(shift - left)) > LARGEST_SHIFT:
         raise CalibrationError(
             "force from the waveform and load differ by over a factor of three: wrong stroke in the"
@@ -314,9 +324,9 @@ def _correct(
     calibration = replace(
         free,
         correction=tuple(float(w) for w in weights),
-        correction_low=_corner(a, f_hz, np.min),
-        correction_high=_corner(a, f_hz, np.max),
-        force_rel_sd=max(float(left.std()), LEAST_SD),
+        correction_low=_corner(a[kept], f_hz[kept], np.min),
+        correction_high=_corner(a[kept], f_hz[kept], np.max),
+        force_rel_sd=math.hypot(max(float(left[kept].std()), LEAST_SD), soft_log_sd(free)),
     )
     return np.asarray(raw_n * np.exp(shift - left), np.float64), calibration
 
@@ -328,13 +338,13 @@ def _by_current(calibration: Calibration, meaning: NDArray[Any], load_n: Floats)
     work = meaning["current_a"] - np.interp(f_hz, at, np.array(calibration.i0_a))
     f_hz, work, load_n = f_hz[work > 0], work[work > 0], load_n[work > 0]
     a = np.log(work)
-    weights, left = _surface(a, f_hz, np.log(load_n / 30.0))
+    weights, left, kept = _surface(a, f_hz, np.log(load_n / 30.0))
     return replace(
         calibration,
         by_current=tuple(float(w) for w in weights),
-        by_current_low=_corner(a, f_hz, np.min),
-        by_current_high=_corner(a, f_hz, np.max),
-        by_current_rel_sd=max(float(left.std()), LEAST_SD),
+        by_current_low=_corner(a[kept], f_hz[kept], np.min),
+        by_current_high=_corner(a[kept], f_hz[kept], np.max),
+        by_current_rel_sd=max(float(left[kept].std()), LEAST_SD),
     )
 
 

@@ -45,6 +45,7 @@ STATE: Final = [
     ("n_gravity", "i4"),
     ("tilt", "f8", 3),  # last second's mean direction of gravity
     ("motion_deg_s", "f8"),
+    ("bend_deg", "f8"),  # second difference of the attitude over the last three hops
     ("shake_deg", "f8"),  # RMS second difference of the attitude over three hops
     ("blocks", "f4", (BLOCKS, 3)),  # directions, a second each, oldest first
     ("n_blocks", "i4"),
@@ -108,13 +109,14 @@ def update_tilt(c: Record, row: Record) -> None:
 def _update_shake(c: Record) -> None:
     """Follow the fastest changes of attitude, whatever single jumps there are."""
     if c.n_gravity < 3:
-        c.shake_deg = SHAKE_DEG_FIRST
+        c.bend_deg, c.shake_deg = 0.0, SHAKE_DEG_FIRST
         return
     squared = 0.0
     for k in range(3):
         bend = c.gravity[RECENT - 1, k] - 2.0 * c.gravity[RECENT - 2, k] + c.gravity[RECENT - 3, k]
         squared += bend * bend
-    step = min(math.degrees(math.sqrt(squared)), max(SHAKE_STEP * c.shake_deg, SHAKE_STEP_DEG))
+    c.bend_deg = math.degrees(math.sqrt(squared))
+    step = min(c.bend_deg, max(SHAKE_STEP * c.shake_deg, SHAKE_STEP_DEG))
     was = c.shake_deg * c.shake_deg
     c.shake_deg = math.sqrt(was + (step * step - was) * HOP_S / SHAKE_S)
 

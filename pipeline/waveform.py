@@ -44,12 +44,13 @@ _SIN = np.array([np.sin(k * _THETA) for k in range(4)])
 # of what its head usually meets (the priors' middles), the swing of its crank [rad·rad/s per A],
 # and what the housing gives way to at the second and third harmonic, over what at the first.
 FIRMNESS_N, LOSS_S, SWING_RE, SWING_IM, SECOND_RE, SECOND_IM, THIRD_RE, THIRD_IM = range(8)
-N_GUN = 8
+SLOPE_RE, SLOPE_IM = 8, 9  # what SECOND grows by for each e-fold of speed
+N_GUN = 10
 # Before a bench has spoken. A 25 mm ball (R = 12.5 mm) on muscle of E = 60-200 kPa and Poisson 0.5
 # (relaxed to contracted; Hertz, k = 16/9 E √R) takes 5-18 N at 6 mm. Loss time c / (r ω) of soft
 # tissue 3-7 ms: loss factor near 1 at 25-50 Hz, as for relaxed muscle under large strain;
 # engineering choice. No swing, and a housing that gives way as a mass does.
-GENERIC_GUN = (8.0, 4.5e-3, 0.0, 0.0, 1.0, 0.0, 1.0, 0.0)
+GENERIC_GUN = (8.0, 4.5e-3, 0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0)
 STIFFNESS_LOG_SD, DAMPING_LOG_SD = 0.5, 0.5  # what tissues differ by; engineering choice, wide
 SIGNAL_SD = 0.02  # of A: hop-to-hop scatter of the free-running harmonics
 MODEL_SD = 0.03  # share of each harmonic the model leaves unexplained
@@ -66,8 +67,9 @@ class Stroke(NamedTuple):
     z: (3,) harmonics of the housing acceleration over A, phases relative to the first. free: (3,)
     the same in air, turned so that the second is real: θ = 0 is the crank at its outer end. ripple:
     (2,) motor current at f and 2f [A], with the same phases, free_ripple: (2,) in air. `recoil`:
-    the housing's displacement in r per A of first harmonic. `torque`: the measured mean load torque
-    in units of I0 · r, or < 0 where it is not known. `inertia_n`: I0 in newtons. gun: (N_GUN,).
+    the housing's displacement in r per A of first harmonic. `rod`: second harmonic of the slider's
+    acceleration over the first. `torque`: the measured mean load torque in units of I0 · r, or < 0
+    where it is not known. `inertia_n`: I0 in newtons. gun: (N_GUN,).
     """
 
     z: NDArray[np.complex128]
@@ -75,6 +77,7 @@ class Stroke(NamedTuple):
     ripple: NDArray[np.complex128]
     free_ripple: NDArray[np.complex128]
     recoil: float
+    rod: float
     f_hz: float
     torque: float
     inertia_n: float
@@ -94,7 +97,7 @@ def residuals(p: NDArray[np.float64], s: Stroke, out: NDArray[np.float64]) -> No
     swing = complex(-s.gun[SWING_IM], s.gun[SWING_RE]) / omega  # i·κ/ω
     e1 = swing * (s.ripple[0] * turn - s.free_ripple[0])
     e2 = 0.5 * swing * (s.ripple[1] * turn * turn - s.free_ripple[1])
-    second = s.free[1].real
+    second = s.rod
     # what that adds to the harmonics of the slider's way, cos θ + second/4 · cos 2θ, to first order
     more1 = complex(0.0, -0.5) * e2 + complex(0.0, 0.25 * second) * e1.conjugate()
     more2 = complex(0.0, 0.5) * e1

@@ -113,14 +113,14 @@ def waveform_residuals(p: Floats, stroke: Stroke, points: int = 32) -> Floats:
     force = np.exp(p[..., 3])
     k = np.arange(1, 4)
     z = stroke.z * np.exp(1j * k * p[..., 2, None])
-    crank = np.array([1.0, stroke.free[1].real, 0.0])
+    crank = np.array([1.0, stroke.rod, 0.0])
     ahead = swing_of(p, stroke, points)
     push, crank_speed = hunt_crossley(
         depth, damping, (crank - stroke.recoil * z) / k**2 + ahead, crank / k**2, points
     )
     total = np.maximum(push.mean(axis=-1), 1e-12 / points)
     push_force = push * (force / total)[..., None]
-    firm, loss_s, _, _, second_re, second_im, third_re, third_im = stroke.gun
+    firm, loss_s, _, _, second_re, second_im, third_re, third_im = stroke.gun[:8]
     give = np.array([1.0, complex(second_re, second_im), complex(third_re, third_im)])
     pushed = k**2 * ahead - 2.0 * np.fft.fft(push_force, axis=-1)[..., 1:4] / points
     error = z - (stroke.free + give * pushed)
@@ -145,7 +145,7 @@ def swing_of(p: Floats, stroke: Stroke, points: int) -> Complexes:
     angle = 1j * kappa / (2.0 * np.pi * stroke.f_hz * k) * extra
     theta = 2.0 * np.pi * np.arange(points) / points
     turn = np.exp(1j * k[:, None] * theta)
-    slider_speed = -np.sin(theta) - 0.5 * stroke.free[1].real * np.sin(2.0 * theta)
+    slider_speed = -np.sin(theta) - 0.5 * stroke.rod * np.sin(2.0 * theta)
     way = np.real(angle @ turn) * slider_speed
     return np.asarray(2.0 * np.fft.fft(way, axis=-1)[..., 1:4] / points)
 

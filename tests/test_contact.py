@@ -1,0 +1,95 @@
+"""Relearning in air, and the two witnesses of force: on hops made by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline import contact, force, kernels
+from pipeline.features import Calibration
+from pipeline.stiffness import STIFFNESS_MODEL
+
+SPEEDS_HZ = (30.0, 40.0)
+A1_PER_HZ2, SECOND, I0_A = 0.002, 0.2 + 0j, 0.6
+KNOWN = Calibration(
+    True, 0.012, 1.1, SPEEDS_HZ, (A1_PER_HZ2,) * 2, (SECOND,) * 2, (0j,) * 2, (I0_A,) * 2,
+    force_rel_sd=0.03, by_current=(0.0, 1.0, 0.0, 0.0, 0.0, 0.0), by_current_low=(-3.0, -0.5),
+    by_current_high=(2.0, 0.5), by_current_rel_sd=0.07,
+)  # fmt: skip
+SHAKE_DEG, TABLE_DEG = 1.0, 0.01
+HAND = 0.08 - 0.12j  # what another hand adds to the second harmonic: more than SHAPE_AIR
+
+
+def in_air(
+    n: int, second: complex, shake_deg: float, f_hz: float = 30.0, i_a: float = I0_A
+) -> np.ndarray:
+    """Hops of a gun that runs free with this second harmonic, in a hand that shakes so much."""
+    rng = np.random.default_rng(5)
+    hops = np.zeros(n, kernels.HOP)
+    a1 = A1_PER_HZ2 * f_hz**2
+    tilt = np.radians(shake_deg) * rng.standard_normal(n)
+    hops["present"] = 1.0
+    hops["f_hz"] = hops["set_hz"] = f_hz
+    hops["z_order"][:, 1] = a1
+    hops["z_order"][:, 3] = a1 * second
+    hops["sd"][:, 2] = 0.7 * a1
+    hops["z_kurtosis"] = 1.5
+    hops["mean"] = np.stack([np.sin(tilt), 0 * tilt, np.cos(tilt), i_a + 0 * tilt], axis=1)
+    return hops
+
+
+def learnt(*parts: np.ndarray) -> complex:
+    """What the second harmonic is believed to be beyond the bench's, after these hops."""
+    units, state = np.zeros(1, force.UNIT), np.zeros(1, contact.CONTACT)
+    KNOWN.fill(units[0])
+    hops = np.concatenate(parts)
+    out = np.zeros(hops.size, contact.MEANING)
+    contact.interpret(state, units, STIFFNESS_MODEL, hops, out)
+    assert not out["contact"].any()
+    return complex(*state[0]["second_shift"])
+
+
+def test_another_hand_is_learnt_in_air() -> None:
+    assert learnt(in_air(20, SECOND + HAND, SHAKE_DEG)) == pytest.approx(HAND, abs=0.02)
+
+
+def test_a_table_is_not_learnt_as_a_hand() -> None:
+    assert learnt(in_air(60, SECOND + HAND, TABLE_DEG)) == 0
+
+
+def test_what_pushes_back_is_not_learnt_as_a_hand() -> None:
+    pushed = in_air(20, SECOND + HAND, SHAKE_DEG, i_a=1.2 * I0_A)
+    units, state = np.zeros(1, force.UNIT), np.zeros(1, contact.CONTACT)
+    KNOWN.fill(units[0])
+    out = np.zeros(pushed.size, contact.MEANING)
+    contact.interpret(state, units, STIFFNESS_MODEL, pushed, out)
+    assert not state[0]["second_shift"].any()
+
+
+def test_at_another_speed_the_hand_is_learnt_anew() -> None:
+    """A grip that resonates moves the second harmonic otherwise at another speed."""
+    there, here = in_air(60, SECOND + HAND, SHAKE_DEG), in_air(16, SECOND - 0.07, SHAKE_DEG, 40.0)
+    assert learnt(there, here) == pytest.approx(-0.07, abs=0.03)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    raw=st.floats(-2.0, 1.5),
+    log_var=st.floats(0.0, 5.0),
+    work_a=st.floats(0.05, 7.0),
+)
+def test_the_current_never_outweighs_a_wave_that_is_badly_explained(
+    raw: float, log_var: float, work_a: float
+) -> None:
+    """On a tendon it is wrong by half, just where the wave is hard to explain."""
+    units, state = np.zeros(1, force.UNIT), np.zeros(1, contact.CONTACT)
+    KNOWN.fill(units[0])
+    force._combine(state[0], units[0], raw, log_var, 36.0, work_a)
+    said = np.log(state[0]["force"][-1] / 30.0)
+    by_current = np.log(np.clip(work_a, np.exp(-3.0), np.exp(2.0)))
+    share = (said - raw) / (by_current - raw) if abs(by_current - raw) > 1e-6 else 0.0
+    assert -1e-9 <= share <= 0.12
+    sd = np.sqrt(state[0]["force_var"][-1]) / state[0]["force"][-1]
+    assert sd >= 0.87 * min(np.hypot(np.sqrt(log_var), 0.03), 1.0)
