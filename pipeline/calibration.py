@@ -40,9 +40,8 @@ LEAST_ORDER = 0.9  # rank correlation of estimate and load at each speed: "monot
 LEAST_SD = 0.03  # the load cell, the pads and the hop-to-hop scatter are not better than this
 LARGEST_SHIFT = math.log(3.0)  # a correction beyond a factor of three means another gun
 RIDGE = 1e-3  # keeps curvature out of it where the bench has few points; engineering choice
-# Hops off by more than so many robust standard deviations are left out: at 100 N a weak motor
-# limps, and four such hops bent a whole correction. Fits until the choice stands. Engineering
-# choices.
+# Robust standard deviations beyond which hops are left out, and fits until the choice stands: at
+# 100 N a weak motor limps, and four such hops bent a whole correction. Engineering choices.
 OUTLIER, TRIMMED_FITS = 6.0, 3
 LEAST_LIKENESS = 0.5  # correlation of current and load; other sessions give under 0.3
 SECOND_NS = 1_000_000_000
@@ -297,16 +296,14 @@ def _terms(a: Floats, f_hz: Floats) -> Floats:
 
 def _surface(a: Floats, f_hz: Floats, y: Floats) -> tuple[Floats, Floats, NDArray[np.bool_]]:
     """Weights of the ridge regression of y, what they leave, and which hops had a say."""
-    terms = _terms(a, f_hz)
+    terms, kept = _terms(a, f_hz), np.ones(a.size, np.bool_)
     ridge = RIDGE * np.diag([0.0, 1.0, 1.0, 1.0, 1.0, 1.0])
-    kept = np.ones(a.size, np.bool_)
     for _ in range(TRIMMED_FITS):
         x = terms[kept]
         weights = np.linalg.solve(x.T @ x + kept.sum() * ridge, x.T @ y[kept])
         left = y - terms @ weights
-        sd = max(1.4826 * float(np.median(np.abs(left))), LEAST_SD)  # of a normal distribution
-        kept = np.abs(left) < OUTLIER * sd
-    return np.asarray(weights, np.float64), np.asarray(left, np.float64), kept
+        kept = np.abs(left) < OUTLIER * max(1.4826 * float(np.median(np.abs(left))), LEAST_SD)
+    return weights, left, kept
 
 
 def _correct(
