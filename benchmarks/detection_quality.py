@@ -276,7 +276,9 @@ def _shared_text(shared: Report) -> str:
     return (
         f"{len(shared.sessions)} sessions of as many guns, {shared.contact_h:.2f} h of contact,"
         " from a physics model that is not this project's. They were looked at during"
-        " development, so they prove less than their figures say.\n"
+        " development, so they prove less than their figures say. They label no"
+        " `EXTREME_PRESSURE`: where one was raised (s00, s05) the true force reached 104 N, which"
+        " the contract does not score at a limit of 100 N.\n"
     )
 
 
