@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import islice, pairwise
 from typing import Any, NamedTuple, TypeAlias
@@ -160,6 +160,15 @@ class _Placed(NamedTuple):
     frame: Frame
 
 
+class _Guns(NamedTuple):
+    """What a dump says of guns: their streams, and their records in the same order."""
+
+    streams: list[Stream]
+    signal: Records
+    touched: Records
+    models: dict[DeviceId, str]
+
+
 class FeatureExtractor:
     """The fleet's slots. `calibrations` by device, `priors` by model name (from the profiles)."""
 
@@ -173,7 +182,8 @@ class FeatureExtractor:
         self._priors = dict(priors or {})
         self._window_ns = int(reorder_window_s * 1e9)
         self._streams: dict[DeviceId, Stream] = {}
-        self._slots: dict[DeviceId, int] = {}  # 0, 1, 2 … in the order of _streams
+        self._slots: dict[DeviceId, int] = {}  # in the order of _streams
+        self._free: list[int] = []  # slots that guns have left
         self._models: dict[DeviceId, str] = {}
         self._signal = np.zeros(0, kernels.SIGNAL)
         self._contact = np.zeros(0, contact.CONTACT)
@@ -304,7 +314,7 @@ class FeatureExtractor:
     # Slots.
 
     def _add(self, stream: Stream) -> Stream:
-        slot = len(self._slots)
+        slot = self._free.pop() if self._free else len(self._slots)
         if slot >= self._signal.size:
             self._resize(max(SLOTS_LEAST, 2 * slot))
         self._streams[stream.device] = stream
@@ -325,40 +335,71 @@ class FeatureExtractor:
             known = known or self._priors.get(self._models.get(device, ""), GENERIC)
             known.fill(self._units[slot])
 
-    # Across a restart.
+    # Across a restart, and across a long absence.
 
     def snapshot(self) -> bytes:
         """Everything that the next hop depends on, and nothing that configuration gives."""
-        n = len(self._slots)
-        early = [e.frame for s in self._streams.values() for e in s.early.values()]
-        payloads = [wire.encode(frame)[1] for frame in early]
-        header = {
-            "layout": _LAYOUT,
-            "models": [[*device, model] for device, model in self._models.items()],
-            "streams": [stream.dump() for stream in self._streams.values()],
-            "payload_bytes": [len(payload) for payload in payloads],
-        }
-        text = json.dumps(header, separators=(",", ":")).encode()
-        parts = (self._signal[:n].tobytes(), self._contact[:n].tobytes(), *payloads)
-        return b"".join((len(text).to_bytes(_LENGTH_BYTES, "little"), text, *parts))
+        return self._dump({**self._slots, **dict.fromkeys(self._models)})
 
     def restore(self, data: bytes) -> None:
         """Continue from a snapshot. Raises ValueError when another layout wrote it."""
-        start = _LENGTH_BYTES + int.from_bytes(data[:_LENGTH_BYTES], "little")
-        header = json.loads(data[_LENGTH_BYTES:start])
-        if header["layout"] != _LAYOUT:
-            raise ValueError("it was written by a version that keeps another state of the features")
-        n = len(header["streams"])
-        signal = np.frombuffer(data, kernels.SIGNAL, n, start)
-        touched = np.frombuffer(data, contact.CONTACT, n, start + signal.nbytes)
-        payloads = _split(data[start + signal.nbytes + touched.nbytes :], header["payload_bytes"])
-        streams = [_loaded(dump, payloads) for dump in header["streams"]]
-        self._models = {DeviceId(c, d): model for c, d, model in header["models"]}
-        self._streams, self._slots = {}, {}
-        for stream in streams:
+        guns = _read(data)
+        self._streams, self._slots, self._free, self._models = {}, {}, [], {}
+        self._resize(0)
+        self._take_in(guns)
+
+    def release(self, device: DeviceId) -> bytes:
+        """Give up a gun's slot; what `take_back` needs to go on as if it had never been away."""
+        data = self._dump([device])
+        self._models.pop(device, None)
+        if self._streams.pop(device, None) is not None:
+            slot = self._slots.pop(device)
+            for records in (self._signal, self._contact, self._units):
+                records[slot] = np.zeros((), records.dtype)
+            self._free.append(slot)
+        return data
+
+    def _dump(self, devices: Collection[DeviceId]) -> bytes:
+        """What is known of these guns."""
+        streams = [self._streams[device] for device in devices if device in self._streams]
+        slots = [self._slots[stream.device] for stream in streams]
+        early = [e.frame for s in streams for e in s.early.values()]
+        payloads = [wire.encode(frame)[1] for frame in early]
+        header = {
+            "layout": _LAYOUT,
+            "models": [[*d, self._models[d]] for d in devices if d in self._models],
+            "streams": [stream.dump() for stream in streams],
+            "payload_bytes": [len(payload) for payload in payloads],
+        }
+        text = json.dumps(header, separators=(",", ":")).encode()
+        state = [np.take(records, slots).tobytes() for records in (self._signal, self._contact)]
+        return b"".join((len(text).to_bytes(_LENGTH_BYTES, "little"), text, *state, *payloads))
+
+    def take_back(self, data: bytes) -> None:
+        """Go on with guns that were released. Raises ValueError when another layout wrote it."""
+        self._take_in(_read(data))
+
+    def _take_in(self, guns: _Guns) -> None:
+        self._models |= guns.models
+        for stream, signal, touched in zip(guns.streams, guns.signal, guns.touched, strict=True):
             self._add(stream)
-        self._signal = _resized(signal, self._signal.size)
-        self._contact = _resized(touched, self._contact.size)
+            slot = self._slots[stream.device]
+            self._signal[slot], self._contact[slot] = signal, touched
+
+
+def _read(data: bytes) -> _Guns:
+    """What was dumped; ValueError where another layout wrote it."""
+    start = _LENGTH_BYTES + int.from_bytes(data[:_LENGTH_BYTES], "little")
+    header = json.loads(data[_LENGTH_BYTES:start])
+    if header["layout"] != _LAYOUT:
+        raise ValueError("it was written by a version that keeps another state of the features")
+    n = len(header["streams"])
+    signal = np.frombuffer(data, kernels.SIGNAL, n, start)
+    touched = np.frombuffer(data, contact.CONTACT, n, start + signal.nbytes)
+    payloads = _split(data[start + signal.nbytes + touched.nbytes :], header["payload_bytes"])
+    streams = [_loaded(dump, payloads) for dump in header["streams"]]
+    models = {DeviceId(c, d): model for c, d, model in header["models"]}
+    return _Guns(streams, signal, touched, models)
 
 
 def _block(rows: Records, names: Sequence[str], dtype: type[np.generic]) -> NDArray[np.generic]:

@@ -142,19 +142,30 @@ class Hops:
                 done.hops.append(features_of(frame, frame.t0_ns + number * HOP_NS, row))
 
     def snapshot(self):
+        return self._dump(list(self.streams))
+
+    def release(self, device):
+        data = self._dump([device] if device in self.streams else [])
+        self.streams.pop(device, None)
+        return data
+
+    def _dump(self, devices):
         streams = [
             [
                 *device,
                 stream.next_seq,
                 stream.end_ns,
-                [[t, wire.encode(f)[1].hex()] for t, f in waiting],
+                [[t, wire.encode(f)[1].hex()] for t, f in stream.waiting.values()],
             ]
-            for device, stream in self.streams.items()
-            for waiting in [stream.waiting.values()]
+            for device in devices
+            for stream in [self.streams[device]]
         ]
         return json.dumps(streams).encode()
 
     def restore(self, data):
+        self.take_back(data)
+
+    def take_back(self, data):
         for clinic, device, next_seq, end_ns, waiting in json.loads(data):
             topic = f"massage/v1/{clinic}/{device}/telemetry"
             frames = [(t, wire.decode(topic, bytes.fromhex(body))) for t, body in waiting]

@@ -165,6 +165,7 @@ class Flow:
             not_storing_s=standing.not_storing_s,
             not_connected_s=standing.not_connected_s,
             lag_s=standing.lag_s,
+            shortage=self._keeper.shortage,
         )
 
     def _send_live(self) -> None:

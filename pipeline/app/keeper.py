@@ -14,6 +14,7 @@ from pipeline.app.latency import Latency
 from pipeline.app.timer import Timer
 from pipeline.model import Record
 from pipeline.monitor import Monitor
+from pipeline.rules import Shortage
 from pipeline.sources import Batch, Position, Source
 from pipeline.store import Retention, Store, StoreWriteError
 
@@ -26,6 +27,7 @@ STALLED_S: Final = 0.1
 STALLS_TOLD: Final = 5  # a full window stops at the same number again and again; traffic does not
 RETIRE_S: Final = 60.0
 RETIRE_BUSY_S: Final = 1.0  # while rows are being retired: this outruns a large fleet (retention)
+SHORT_S: Final = 2.5 * RETIRE_S  # a store at its bound has room for a minute, and no longer
 
 _log = structlog.get_logger("myoguard")
 
@@ -54,12 +56,27 @@ class Keeper:
         self._retire_due = Timer(RETIRE_S)
         self._working: asyncio.Task[None] | None = None
         self._failing_since_s: float | None = None
+        self._began_s: float | None = None  # the checkpoint that is under way
+        self._shortage = Shortage.NONE
+        self._short_since_s = 0.0
 
     @property
     def failing_s(self) -> float:
-        """For how long nothing could be stored; 0 while it can."""
-        since_s = self._failing_since_s
-        return 0.0 if since_s is None else time.monotonic() - since_s
+        """For how long nothing could be stored; 0 while it can.
+
+        A checkpoint that takes longer than it is to the next is none yet: a disk may hang.
+        """
+        now_s = time.monotonic()
+        if self._failing_since_s is not None:
+            return now_s - self._failing_since_s
+        hanging_s = 0.0 if self._began_s is None else now_s - self._began_s
+        return hanging_s if hanging_s > CHECKPOINT_S else 0.0
+
+    @property
+    def shortage(self) -> Shortage:
+        """Of room in the store, lately."""
+        is_over = time.monotonic() - self._short_since_s > SHORT_S
+        return Shortage.NONE if is_over else self._shortage
 
     def took(self, batch: Batch) -> None:
         self._position = batch.position
@@ -117,12 +134,14 @@ class Keeper:
         records, self._records = self._records, []
         position, uncommitted = self._position, self._uncommitted
         snapshot, counters = self._monitor.snapshot(), deepcopy(self._monitor.counters)
-        began_s = time.monotonic()
+        began_s = self._began_s = time.monotonic()
         try:
             await asyncio.to_thread(self._store.checkpoint, records, snapshot, counters)
         except StoreWriteError:
             self._records[:0] = records
             raise
+        finally:
+            self._began_s = None
         self._latency.observe("checkpoint", time.monotonic() - began_s)
         self._uncommitted -= uncommitted
         if position is not None:
@@ -132,4 +151,8 @@ class Keeper:
         """Delete what is too old or too much, a bounded piece at a time."""
         if self._retire_due.is_due(now_s):
             retired = await asyncio.to_thread(self._store.retire, self._retention, time.time_ns())
+            if retired.for_room:
+                detail = retired.features + retired.rollups
+                self._shortage = Shortage.DETAIL if detail else Shortage.RECORDS
+                self._short_since_s = time.monotonic()
             self._retire_due.every_s = RETIRE_BUSY_S if retired.total else RETIRE_S

@@ -167,7 +167,10 @@ class _DeskCollector(Collector):
         for reason, count in counters.rejected.items():
             rejected.add_metric([reason], count)
         yield rejected
-        yield _gauge("guns", "Guns known", self._desk.monitor.devices)
+        monitor = self._desk.monitor
+        yield _gauge("guns", "Guns known", monitor.devices)
+        yield _gauge("guns_away", "Guns not heard of for a day", monitor.devices_away)
+        yield _counter("guns_forgotten", "Guns away, and one too many", monitor.devices_forgotten)
 
     def _of_links(self) -> Iterator[Metric]:
         connected = GaugeMetricFamily("myoguard_connected", "To the broker", labels=["way"])

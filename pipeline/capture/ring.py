@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final, NamedTuple
 
 from pipeline.model import DeviceId, Received, SessionEvent, SessionEventKind
@@ -22,6 +23,10 @@ BEFORE_NS: Final = 20 * NS_PER_S  # issue 7, "Black box"
 # than twice that is a gun that floods. Engineering choice.
 GUN_BYTES_MAX: Final = 2**20
 MESSAGE_BYTES: Final = 250  # measured: what Python adds to a kept message of its own
+# Who is remembered: twice the guns that are watched at most. What is said of a gun is 200 bytes,
+# and not kept where it is absurd. Engineering choices: a stranger may say any number of names.
+GUNS_MAX: Final = 10_000
+SAID_BYTES_MAX: Final = 4_096
 # What was said before the frames is dated no earlier than this before the first: a session begun
 # an hour ago would otherwise be over by itself before it. Over the 2 s that an event waits for
 # samples (sessions.EVENT_WAIT_NS).
@@ -65,6 +70,8 @@ class Ring:
 
     def note(self, id_: DeviceId, kind: TopicKind, message: Received) -> None:
         """What a gun (state) or its console (session) says; the newest counts."""
+        if len(message.payload) > SAID_BYTES_MAX:
+            return
         said = self._guns.setdefault(id_, _Gun()).said
         if kind is TopicKind.STATE:
             said["state"] = message
@@ -100,12 +107,22 @@ class Ring:
 
         A gun is yielded before its frames go, so that whoever needs them can still take them.
         """
+        if guns is None:
+            self._forget()
         share = min(GUN_BYTES_MAX, self._bytes_max // max(self._speaking, 1))
         for id_ in list(self._guns if guns is None else guns):
             gun = self._guns.get(id_)
             if gun is not None and gun.frames and self._overdue(gun, now_ns, share) is not None:
                 yield id_
                 self._trim(gun, now_ns, share)
+
+    def _forget(self) -> None:
+        """Names that say nothing, the first first, where there are too many."""
+        too_many = len(self._guns) - GUNS_MAX
+        if too_many > 0:
+            quiet = (id_ for id_, gun in self._guns.items() if not gun.frames)
+            for id_ in list(islice(quiet, too_many)):
+                del self._guns[id_]
 
     def _trim(self, gun: _Gun, now_ns: int, share: int) -> None:
         while gun.frames and (early := self._overdue(gun, now_ns, share)) is not None:

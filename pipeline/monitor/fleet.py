@@ -44,6 +44,7 @@ from pipeline.model import (
     StreamEvent,
     StreamEventKind,
 )
+from pipeline.monitor.away import Away
 from pipeline.monitor.board import Board
 from pipeline.monitor.gun import SILENCE_NS, Gun
 from pipeline.monitor.refusals import Refusals
@@ -54,11 +55,12 @@ from pipeline.wire import DecodeError, DecodeReason, TopicKind, decode, parse_to
 GRID_NS: Final = (
     250_000_000  # engineering choice: one hop; how finely the extractor is told of time
 )
+LEAVE_NS: Final = 3_600_000_000_000  # engineering choice: how often it is asked who is gone
 LOG_STEP_NS: Final = 10_000_000_000  # engineering choice: arrivals this far back mean a set clock
-DEAD_LETTER_BYTES_MAX: Final = 65_536  # twice the largest frame of the contract
+DEAD_LETTER_BYTES_MAX: Final = 4_096  # what the store keeps; 64 MB if a whole window is refused
 NEVER_NS: Final = 1 << 64
 
-_MAGIC: Final = b"MGSNAP02"
+_MAGIC: Final = b"MGSNAP03"
 _LENGTH = struct.Struct("<Q")
 
 
@@ -82,6 +84,8 @@ class Extractor(Protocol):
     def tick(self, now_ns: int) -> Advanced: ...
     def flush(self) -> Advanced: ...
     def resume(self, away_ns: int) -> None: ...
+    def release(self, device: DeviceId) -> bytes: ...
+    def take_back(self, data: bytes) -> None: ...
     def snapshot(self) -> bytes: ...
     def restore(self, data: bytes) -> None: ...
 
@@ -91,7 +95,10 @@ class SnapshotError(ValueError):
 
 
 class Monitor:
-    """The fleet. Bounded: guns by `devices_max`, all else by gun or operator."""
+    """The fleet. Bounded: guns by `devices_max`, as many away, all else by gun or operator.
+
+    A gun that comes back has its place, also in a full fleet: only new ones are refused.
+    """
 
     def __init__(self, settings: MonitorSettings, extractor: Extractor) -> None:
         self.counters = Counters()
@@ -103,13 +110,16 @@ class Monitor:
         self._exposures = Exposures()
         self._refusals = Refusals()
         self._guns: dict[DeviceId, Gun] = {}
+        self._away = Away(settings.devices_max)
+        self._resumed_ns = 0  # how far `resume` has moved what is remembered of guns, in all
         self._own = Board(DeviceId(PIPELINE_CLINIC, settings.pipeline), settings.config_version)
         self._batch: dict[DeviceId, tuple[int, Frame]] = {}  # empty between calls
         self._now_ns = 0  # the newest time of the log
         self._framed_ns = 0  # when the newest frame arrived
         self._grid_ns = NEVER_NS  # when the extractor is told of time next
         self._dues: list[tuple[int, DeviceId]] = []
-        self._next_ns = NEVER_NS  # the earlier of the two
+        self._leave_ns = NEVER_NS  # when it is asked next who is gone
+        self._next_ns = NEVER_NS  # the earliest of the three
 
     def feed(self, messages: Iterable[Received]) -> list[Record]:
         """Take messages in order of arrival; the records they give rise to, in order."""
@@ -168,6 +178,9 @@ class Monitor:
         self._framed_ns += away_ns
         if self._grid_ns != NEVER_NS:
             self._grid_ns = _next_on_grid(now_ns)
+        if self._leave_ns != NEVER_NS:
+            self._leave_ns += away_ns
+        self._resumed_ns += away_ns
         self._extractor.resume(away_ns)
         for gun in self._guns.values():
             gun.resume(away_ns)
@@ -194,10 +207,12 @@ class Monitor:
         return now_ns
 
     def _do_next(self, out: list[Record]) -> None:
-        if self._dues and self._dues[0][0] < self._grid_ns:
+        if self._leave_ns == self._next_ns:
+            self._let_go(self._leave_ns)
+        elif self._dues and self._dues[0][0] < self._grid_ns:
             due_ns, device = heapq.heappop(self._dues)
-            gun = self._guns[device]
-            if due_ns == gun.scheduled_ns:
+            gun = self._guns.get(device)
+            if gun is not None and due_ns == gun.scheduled_ns:
                 gun.scheduled_ns = None
                 if gun.due_ns == due_ns:
                     gun.wake(due_ns, out)
@@ -226,12 +241,13 @@ class Monitor:
         self._find_next()
 
     def _find_next(self) -> None:
-        self._next_ns = min(self._grid_ns, self._dues[0][0]) if self._dues else self._grid_ns
+        due_ns = self._dues[0][0] if self._dues else NEVER_NS
+        self._next_ns = min(self._grid_ns, due_ns, self._leave_ns)
 
     # Messages.
 
     def _take_frame(self, frame: Frame, received: Received, now_ns: int, out: list[Record]) -> None:
-        gun = self._gun(frame.id)
+        gun = self._gun(frame.id, now_ns)
         if gun is None:
             self._reject(received, now_ns, "too_many_devices", out)
             return
@@ -290,7 +306,7 @@ class Monitor:
             return
         if not isinstance(message, DeviceState | SessionEvent):
             return
-        gun = self._gun(message.id)
+        gun = self._gun(message.id, now_ns)
         if gun is None:
             self._reject(received, now_ns, "too_many_devices", out)
             return
@@ -301,7 +317,7 @@ class Monitor:
         self._schedule(gun)
 
     def _act(self, action: AlarmAction, received: Received, now_ns: int, out: list[Record]) -> None:
-        gun = self._guns.get(action.id)
+        gun = self._known(action.id, now_ns)
         try:
             if action.id == self._own.device:
                 self._own.act(action, now_ns, now_ns, out)
@@ -330,16 +346,20 @@ class Monitor:
             counters.frames += 1
             counters.frames_rejected += is_new
             counters.frames_duplicate += not is_new
-            gun = self._guns.get(device)
+            gun = self._known(device, now_ns)
             if gun is not None:
                 gun.frame_rejected(now_ns, out)
                 self._schedule(gun)
 
-    def _gun(self, device: DeviceId) -> Gun | None:
-        """The gun of that name, made if there is room for it."""
-        gun = self._guns.get(device)
+    def _gun(self, device: DeviceId, now_ns: int) -> Gun | None:
+        """The gun of that name, which has just been heard of; made if there is room for it."""
+        gun = self._known(device, now_ns)
         if gun is None and len(self._guns) < self._settings.devices_max:
             gun = self._add(device)
+            gun.spoken_ns = now_ns
+            if self._leave_ns == NEVER_NS:
+                self._leave_ns = now_ns + LEAVE_NS
+                self._find_next()
         return gun
 
     def _add(self, device: DeviceId) -> Gun:
@@ -347,11 +367,52 @@ class Monitor:
         gun.calibrated_at_ns = self._extractor.calibrated_at_ns(device)
         return gun
 
+    def _known(self, device: DeviceId, now_ns: int) -> Gun | None:
+        """The gun of that name, which has just been heard of, if there ever was one."""
+        gun = self._guns.get(device)
+        if gun is None and (state := self._away.take(device)) is not None:
+            gun = self._take_back(device, state)
+        if gun is not None:
+            gun.spoken_ns = now_ns
+        return gun
+
+    # Absence.
+
+    def _let_go(self, now_ns: int) -> None:
+        """Guns that are gone leave their slots to others."""
+        for gun in [gun for gun in self._guns.values() if gun.is_gone(now_ns)]:
+            state = self._extractor.release(gun.id)
+            self._away.put(gun.id, _packed([self._resumed_ns, gun.dump()], state))
+            del self._guns[gun.id]
+        self._leave_ns = now_ns + LEAVE_NS if self._guns else NEVER_NS
+
+    def _take_back(self, device: DeviceId, packed: bytes) -> Gun:
+        """As if it had never been away."""
+        (resumed_ns, values), state = _unpacked(packed)
+        gun = self._add(device)
+        gun.load(values)
+        gun.resume(self._resumed_ns - resumed_ns)
+        self._extractor.take_back(state)
+        if self._leave_ns == NEVER_NS:
+            self._leave_ns = self._now_ns + LEAVE_NS
+        self._schedule(gun)
+        return gun
+
     # What others read.
 
     @property
     def devices(self) -> int:
         return len(self._guns)
+
+    @property
+    def devices_away(self) -> int:
+        """Those that have not been heard of for a day, and would come back whole."""
+        return len(self._away)
+
+    @property
+    def devices_forgotten(self) -> int:
+        """Those that were away and had to make room: more names came than there can be guns."""
+        return self._away.forgotten
 
     def live(self) -> list[Live]:
         """By clinic, the guns in contact and those that changed since this was last asked."""
@@ -367,31 +428,33 @@ class Monitor:
 
     def snapshot(self) -> bytes:
         """Everything that later records depend on, as bytes with a version."""
+        away, packed = self._away.dump()
         state = {
             "now_ns": self._now_ns,
             "framed_ns": self._framed_ns,
             "grid_ns": self._grid_ns,
+            "leave_ns": self._leave_ns,
+            "resumed_ns": self._resumed_ns,
             "counters": asdict(self.counters),
             "exposures": self._exposures.dump(),
             "own": self._own.dump(),
             "refusals": self._refusals.dump(),
             "guns": [[*device, gun.dump()] for device, gun in self._guns.items()],
+            "away": away,
         }
-        body = json.dumps(state, separators=(",", ":")).encode()
-        return b"".join((_MAGIC, _LENGTH.pack(len(body)), body, self._extractor.snapshot()))
+        return _MAGIC + _packed(state, packed, self._extractor.snapshot())
 
     def restore(self, data: bytes) -> None:
         """Become the monitor that made this snapshot. Raises SnapshotError."""
-        start = len(_MAGIC) + _LENGTH.size
-        if data[: len(_MAGIC)] != _MAGIC or len(data) < start:
+        if data[: len(_MAGIC)] != _MAGIC or len(data) < len(_MAGIC) + _LENGTH.size:
             raise SnapshotError(
                 f"the snapshot begins {data[:8]!r}, this version writes {_MAGIC!r}: restore it with"
                 " the version that wrote it, or start anew without the checkpoint"
             )
-        (length,) = _LENGTH.unpack_from(data, len(_MAGIC))
         try:
-            self._load(json.loads(data[start : start + length]))
-            self._extractor.restore(data[start + length :])
+            state, rest = _unpacked(data[len(_MAGIC) :])
+            self._load(state)
+            self._extractor.restore(rest[self._away.load(state["away"], rest) :])
         except (ValueError, TypeError, KeyError) as error:
             raise SnapshotError(
                 f"the snapshot is damaged ({error}): start anew without the checkpoint"
@@ -411,22 +474,35 @@ class Monitor:
         for alarm in alarms:
             if alarm.id == self._own.device:
                 self._own.take_over(alarm, out)
-            elif (gun := self._gun(alarm.id)) is not None:
+            elif (gun := self._gun(alarm.id, self._now_ns)) is not None:
                 gun.take_over(alarm, out)
                 self._schedule(gun)
         return out
 
     def _load(self, state: dict[str, Any]) -> None:
         self._now_ns, self._framed_ns = state["now_ns"], state["framed_ns"]
-        self._grid_ns = state["grid_ns"]
+        self._grid_ns, self._leave_ns = state["grid_ns"], state["leave_ns"]
+        self._resumed_ns = state["resumed_ns"]
         self.counters = Counters(**state["counters"])
         self._exposures.load(state["exposures"])
         self._own.load(state["own"])
-        self._refusals.load(state.get("refusals", ()))  # not in snapshots before there were any
+        self._refusals.load(state["refusals"])
         self._guns = {}
         for clinic, device, values in state["guns"]:
             self._add(DeviceId(clinic, device)).load(values)
         self._schedule_all()
+
+
+def _packed(head: object, *parts: bytes) -> bytes:
+    text = json.dumps(head, separators=(",", ":")).encode()
+    return b"".join((_LENGTH.pack(len(text)), text, *parts))
+
+
+def _unpacked(data: bytes) -> tuple[Any, bytes]:
+    """The head, and what follows it."""
+    (length,) = _LENGTH.unpack_from(data)
+    start = _LENGTH.size + length
+    return json.loads(data[_LENGTH.size : start]), data[start:]
 
 
 def _next_on_grid(now_ns: int) -> int:

@@ -47,6 +47,8 @@ from pipeline.sessions import HOP_S, IDLE_NS, Schedule, start_speed_hz
 
 SILENCE_NS = round(SILENCE_S * 1e9)
 REJECTED_WINDOW_NS = round(REJECTED_WINDOW_S * 1e9)
+GONE_NS = 86_400_000_000_000  # issue "Nothing lost", limits: unseen for a day
+CLOCK_WRONG_NS = 10 * 365 * 86_400_000_000_000  # ten years (rules.table, CLOCK_UNSYNCED)
 REVIVAL_NS = 1_000_000_000  # engineering choice: stray frames behind a will are fewer than 1 s
 BOOTS_KEPT = 4  # engineering choice: redelivery goes back seconds, not four power-ons
 SPEEDS_KEPT = 16  # engineering choice: no gun has more; the bound on what a bad one can say
@@ -65,6 +67,7 @@ class Gun:
         self._exposures = exposures
         self.calibrated_at_ns: int | None = None  # of its calibration in force
         self.scheduled_ns: int | None = None  # the earliest deadline its monitor holds for it
+        self.spoken_ns = 0  # when anything last arrived from it or about it
         self._newest: Features | None = None  # and not yet shown
         self._shown: LiveGun | None = None
         self.schedule = Schedule(device)
@@ -157,7 +160,8 @@ class Gun:
             start_excess=session.start_excess_at(features.t_ns) if session is not None else 0.0,
             a8_m_s2=a8_m_s2,
             battery_low_mv=self._battery_low_mv,
-            clock_synchronised=self._clock_synchronised,
+            clock_synchronised=self._clock_synchronised
+            and abs(features.t_ns - self._heard_ns) < CLOCK_WRONG_NS,
             frames_missing=self._frames_missing,
             clock_steps=self._clock_steps,
         )
@@ -318,8 +322,13 @@ class Gun:
             self._judge_link("NO_FRAMES", t_ns, out, silent_s=SILENCE_S)
         self._board.lose_samples(since_ns, t_ns, out)
 
+    def is_gone(self, now_ns: int) -> bool:
+        """Whether nothing has been heard for so long that nothing is waited for any more."""
+        return now_ns - self.spoken_ns >= GONE_NS and self.due_ns is None
+
     def resume(self, away_ns: int) -> None:
         """The pipeline itself was away: its absence is no silence of the gun."""
+        self.spoken_ns += away_ns
         self._heard_ns += away_ns
         self._busy_ns += away_ns
         self._rejected_at_ns = tuple(at_ns + away_ns for at_ns in self._rejected_at_ns)
@@ -415,6 +424,7 @@ class Gun:
 
 
 _PLAIN = (
+    "spoken_ns",
     "online",
     "_was_online",
     "_revived_ns",

@@ -42,6 +42,7 @@ RULE_TITLES: Mapping[str, str] = MappingProxyType(
         "UNCALIBRATED": "Not calibrated",
         "REJECTING_FRAMES": "Unreadable data",
         "STORE_UNREACHABLE": "Results are not stored",
+        "STORE_FULL": "Store is full",
         "BROKER_UNREACHABLE": "No broker",
         "PIPELINE_LAG": "Alarms come late",
     }

@@ -22,6 +22,7 @@ from pipeline.rules.conditions import (
     Condition,
     Health,
     Link,
+    Shortage,
     Situation,
     Verdict,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "Condition",
     "Health",
     "Link",
+    "Shortage",
     "Signal",
     "Situation",
     "Verdict",

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from enum import Enum
+from enum import Enum, IntEnum
 from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
@@ -94,6 +94,14 @@ class Link(NamedTuple):
     frames_rejected: int  # within REJECTED_WINDOW_S
 
 
+class Shortage(IntEnum):
+    """What the store on our own disk gives up to stay below its size, before its time."""
+
+    NONE = 0
+    DETAIL = 1  # features and rollups
+    RECORDS = 2  # what InfluxDB still waits for, sessions, alarms that are over
+
+
 class Health(NamedTuple):
     """What the pipeline knows of itself; nobody's gun has it."""
 
@@ -102,6 +110,7 @@ class Health(NamedTuple):
     not_storing_s: float = 0.0  # since the store on our own disk last took something
     not_connected_s: float = 0.0  # since there was a broker
     lag_s: float = 0.0  # how old the oldest message is that is not judged yet
+    shortage: Shortage = Shortage.NONE  # of room in the store
 
 
 def overdwell_advisory(s: Situation, _held: bool) -> Condition:
@@ -251,6 +260,12 @@ def store_unreachable(health: Health, held: bool) -> Condition:
     )
 
 
+def store_full(health: Health, _held: bool) -> Condition:
+    shortage = health.shortage
+    priority = Priority.HIGH if shortage is Shortage.RECORDS else None
+    return Condition(_VERDICT[shortage > Shortage.NONE], float(shortage), 1.0, priority)
+
+
 def broker_unreachable(health: Health, _held: bool) -> Condition:
     is_so = health.not_connected_s > 0.0
     return Condition(_VERDICT[is_so], health.not_connected_s, PIPELINE_ON_S)
@@ -301,6 +316,7 @@ LINK_CONDITIONS: Mapping[str, LinkCondition] = MappingProxyType(
 HEALTH_CONDITIONS: Mapping[str, HealthCondition] = MappingProxyType(
     {
         "STORE_UNREACHABLE": store_unreachable,
+        "STORE_FULL": store_full,
         "BROKER_UNREACHABLE": broker_unreachable,
         "PIPELINE_LAG": pipeline_lag,
     }

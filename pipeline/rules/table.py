@@ -311,9 +311,10 @@ _ROWS = (
         on_delay_s=5.0,
         off_delay_s=1.0,
         unit="1",
-        condition="the gun says that its clock is not synchronised",
+        condition="the gun says that its clock is not synchronised, or it is ten years off",
         advice="Times of this gun's records may be wrong; check its time source.",
-        source="telemetry.md, flags bit 0; 5 s: engineering choice, a start-up takes that long",
+        source="telemetry.md, flags bit 0; 5 s: engineering choice, a start-up takes that long; ten"
+        " years: engineering choice, a clock without a battery begins in 1970, 1980 or 2000",
     ),
     AlarmRow(
         "BATTERY_LOW",
@@ -392,6 +393,21 @@ _ROWS = (
         " free it or mend it at once, for guns are watched only until the broker's window is full.",
         source="detection.md, technical alarms; 30 s, half, 40 %: engineering choices",
         latched=True,
+        priority_highest=_HIGH,
+    ),
+    AlarmRow(
+        "STORE_FULL",
+        _TECHNICAL,
+        Signal.PIPELINE,
+        _LOW,
+        on_delay_s=0.0,
+        off_delay_s=0.0,
+        unit="1",
+        condition="the store on our own disk gives up features or rollups before their time, to"
+        " stay below its size; high when sessions, alarms that are over or what InfluxDB waits for"
+        " go too",
+        advice="Watching goes on. Raise store.size_max_gb, or keep less: store.features_days.",
+        source="issue 5, limits: engineering choice",
         priority_highest=_HIGH,
     ),
     AlarmRow(

@@ -38,12 +38,13 @@ class Retention:
 
 @dataclass(frozen=True, slots=True)
 class Retired:
-    """Rows deleted by one call."""
+    """Rows deleted by one call; `for_room`, before their time was up."""
 
     features: int = 0
     rollups: int = 0
     spooled: int = 0
     records: int = 0
+    for_room: bool = False
 
     @property
     def total(self) -> int:
@@ -98,14 +99,14 @@ def _retire_by_age(database: sqlite3.Connection, retention: Retention, now_ns: i
 def _retire_by_size(database: sqlite3.Connection, under_way: int) -> Retired:
     budget = ROWS_PER_CALL_MAX
     if features := _delete_oldest(database, "features", HOUR_NS, budget):
-        return Retired(features=features)
+        return Retired(features=features, for_room=True)
     if rollups := _delete_oldest(database, "rollup_1min", DAY_NS, budget):
-        return Retired(rollups=rollups)
+        return Retired(rollups=rollups, for_room=True)
     if spooled := _give_up_spooled(database, under_way, any_kind=False):
-        return Retired(spooled=spooled)
+        return Retired(spooled=spooled, for_room=True)
     for statement in _DELETE_RECORDS:
         if records := database.execute(statement, (_FOR_EVER_NS, budget)).rowcount:
-            return Retired(records=records)
+            return Retired(records=records, for_room=True)
     return Retired()
 
 
