@@ -8,7 +8,7 @@ ARGS ?=
 SUITE := var/suite
 
 .DEFAULT_GOAL := help
-.PHONY: help setup servers demo up down secrets dashboards test check chaos bench evaluate quality clean
+.PHONY: help setup servers demo up down secrets dashboards test check chaos fuzz bench evaluate quality clean
 
 help: ## Say what there is
 	@awk -F ': .*## ' '/^[a-z]+:.* ## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -80,6 +80,12 @@ check: $(VENV)/.complete ## Lint, check types and layers
 
 chaos: $(VENV)/.complete servers ## Kill everything at random, by seed; ARGS="--seed 7 --broker mosquitto"
 	@PYTHONPATH=tests $(BIN)/python -m chaos $(ARGS)
+
+# Google's fuzzer comes for Linux and macOS on x86-64 and ARM only, so it is installed by who asks for it.
+fuzz: $(VENV)/.complete ## Feed every decoder what it does not expect; ARGS="--seconds 600"
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/pip install --disable-pip-version-check --quiet \
+	  --only-binary :all: --require-hashes -r tests/fuzz/requirements.txt
+	@PYTHONPATH=tests $(BIN)/python -m fuzz $(ARGS)
 
 bench: $(VENV)/.complete ## Measure it all and write docs/performance.md; ARGS="start size" for parts, printed only
 	@$(BIN)/python -m benchmarks $(ARGS)
