@@ -15,7 +15,7 @@ import subprocess
 import sysconfig
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -144,11 +144,16 @@ def mosquitto(
 
 @contextmanager
 def nats_server(
-    directory: Path, *, window: int = 1000, ack_wait_s: float = 1.0, log: bool = False
+    directory: Path,
+    *,
+    window: int = 1000,
+    ack_wait_s: float = 1.0,
+    log: bool = False,
+    extra: Mapping[str, object] | None = None,
 ) -> Iterator[Server]:
     """nats-server with its MQTT listener; what is unacknowledged for `ack_wait_s` comes again.
 
-    `log`: its NATS port is told too, so that its durable log can be read.
+    `log`: its NATS port is told too, so that its durable log can be read. `extra`: more settings.
     """
     directory.mkdir(parents=True, exist_ok=True)
     port, nats_port = free_port(), free_port()
@@ -164,6 +169,7 @@ def nats_server(
                     "ack_wait": f"{ack_wait_s}s",
                     "max_ack_pending": window,
                 },
+                **(extra or {}),
             }
         )
     )

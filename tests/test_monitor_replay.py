@@ -35,7 +35,7 @@ from pipeline.model import (
     Received,
 )
 from pipeline.monitor import ModelFacts, Monitor, MonitorSettings
-from pipeline.rules import ALARMS
+from pipeline.rules import ALARMS, HEALTH_CONDITIONS
 
 
 class Day(Clinic):
@@ -218,7 +218,7 @@ def test_the_seeded_days_show_every_alarm_and_state():
     rules = {alarm.rule for alarm in alarms}
     absent = {"SESSION_TIME", "MUSCLE_GROUP_TIME", "CLOCK_STEP", "CLOCK_UNSYNCED"}
     absent |= {"BATTERY_LOW", "OVERHEATED", "UNCALIBRATED", "SENSOR_STUCK"}
-    absent |= {"BROKER_UNREACHABLE", "PIPELINE_LAG", "STORE_UNREACHABLE"}  # not of messages
+    absent |= set(HEALTH_CONDITIONS)  # not of messages
     assert rules >= set(ALARMS) - absent
     assert {alarm.state for alarm in alarms} == set(AlarmState)
 

@@ -17,6 +17,7 @@ from pipeline.rules import (
     AlarmKind,
     Health,
     Link,
+    Shortage,
     Signal,
     Situation,
     Verdict,
@@ -292,6 +293,8 @@ def test_a_store_that_takes_nothing_is_an_alarm_and_a_filling_spool_a_high_one(
     [
         ("BROKER_UNREACHABLE", Health(not_connected_s=0.1), False, TRUE),
         ("BROKER_UNREACHABLE", Health(), True, FALSE),
+        ("STORE_FULL", Health(), True, FALSE),
+        ("STORE_FULL", Health(shortage=Shortage.DETAIL), False, TRUE),
         ("PIPELINE_LAG", Health(lag_s=4.9), False, FALSE),
         ("PIPELINE_LAG", Health(lag_s=5.0), False, TRUE),
         ("PIPELINE_LAG", Health(lag_s=2.0), True, TRUE),
@@ -300,6 +303,14 @@ def test_a_store_that_takes_nothing_is_an_alarm_and_a_filling_spool_a_high_one(
 )
 def test_no_broker_and_lag_are_the_pipelines_own_alarms(rule, health, held, verdict):
     assert HEALTH_CONDITIONS[rule](health, held).verdict is verdict
+
+
+def test_a_store_that_gives_up_more_than_detail_is_urgent():
+    detail, records = (
+        HEALTH_CONDITIONS["STORE_FULL"](Health(shortage=each), False)
+        for each in (Shortage.DETAIL, Shortage.RECORDS)
+    )
+    assert (detail.priority, records.priority) == (None, Priority.MEDIUM)
 
 
 def test_a_disk_that_takes_nothing_is_high_whatever_influxdb_does():

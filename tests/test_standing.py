@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+import sqlite3
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -22,7 +25,7 @@ from pipeline.app.latency import Latency
 from pipeline.app.metrics import metrics
 from pipeline.config import MetricsSection, Settings, load
 from pipeline.model import PIPELINE_CLINIC, AlarmState, Received
-from pipeline.store import AlarmFilter, StoreReader
+from pipeline.store import AlarmFilter, StoreReader, schema
 
 LOST = "BROKER_UNREACHABLE"
 
@@ -122,20 +125,82 @@ def test_a_broker_that_comes_late_is_waited_for(
     assert "no broker; it is tried again" in "".join(capfd.readouterr())
 
 
-def test_a_store_that_takes_nothing_is_told(
-    broker: servers.Server, log: list[Received], tmp_path: Path
+class Disk:
+    """What the store writes to, as a fault would have it; `fails` names the fault."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._connections: list[sqlite3.Connection] = []
+        self._turns = threading.Event()
+        self._turns.set()
+        self._open = schema.open_writer
+        monkeypatch.setattr(schema, "open_writer", self._open_writer)
+
+    def _open_writer(self, directory: Path) -> sqlite3.Connection:
+        self._database = directory / schema.DATABASE_NAME
+        connection = self._open(directory)
+        connection.set_trace_callback(self._before)
+        self._connections.append(connection)
+        return connection
+
+    def _before(self, statement: str) -> None:
+        if statement == "COMMIT":
+            assert self._turns.wait(60.0), "the test has forgotten its disk"
+
+    @contextmanager
+    def failing(self, fault: str) -> Iterator[None]:
+        away = self._database.with_suffix(".away")
+        begin, end = {
+            "gone": (lambda: self._database.rename(away), lambda: away.rename(self._database)),
+            "read-only": (lambda: self._set_read_only("ON"), lambda: self._set_read_only("OFF")),
+            "hangs": (self._turns.clear, self._turns.set),
+        }[fault]
+        begin()
+        try:
+            yield
+        finally:
+            end()
+
+    def _set_read_only(self, value: str) -> None:
+        for connection in self._connections:
+            connection.execute(f"PRAGMA query_only = {value}")
+
+
+@pytest.mark.parametrize("fault", ["gone", "read-only", "hangs"])
+def test_a_store_that_takes_nothing_is_told_and_nothing_is_lost(
+    broker: servers.Server,
+    log: list[Received],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: str,
 ) -> None:
+    monkeypatch.setattr("pipeline.app.standing.NOT_STORING_S_MAX", 0.5)
+    disk = Disk(monkeypatch)
     settings, url = with_port(settings_for(tmp_path, broker))
-    database = settings.store.directory / "myoguard.sqlite3"
-    with running(settings):
-        away = database.with_suffix(".away")
-        database.rename(away)
-        publish(broker, log)
-        servers.until(lambda: ready(url) == (503, ["nothing is stored"]), "it says so")
-        assert figures(url)["myoguard_not_storing_seconds"] > 0
-        away.rename(database)
-        servers.until(lambda: ready(url) == (200, []), "and that it is over")
+    with running(settings) as pipeline:
+        with disk.failing(fault):
+            publish(broker, log)
+            servers.until(lambda: "nothing is stored" in ready(url)[1], "it says so", 60.0)
+            servers.until(lambda: pipeline.counters.messages >= len(log), "all is judged", 60.0)
+            assert httpx.get(f"{url}/health").status_code == 200
+            assert figures(url)["myoguard_not_storing_seconds"] > 0
+        servers.until(lambda: ready(url) == (200, []), "and that it is over", 60.0)
+        servers.until(
+            lambda: stored_counters(settings).messages >= len(log), "nothing is missing", 60.0
+        )
         assert figures(url)["myoguard_not_storing_seconds"] == 0
+
+
+def test_a_store_at_its_size_is_an_alarm(
+    broker: servers.Server, log: list[Received], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.app.keeper.RETIRE_S", 0.1)
+    settings = settings_for(tmp_path, broker)
+    store = settings.store.model_copy(update={"size_max_gb": 1e-6})
+    settings = settings.model_copy(update={"store": store})
+    with running(settings):
+        publish(broker, log)
+        servers.until(lambda: own_alarm(settings, "STORE_FULL"), "there is an alarm of it", 60.0)
+    assert own_alarm(settings, "STORE_FULL")[0] is AlarmState.ACTIVE_UNACK
 
 
 def test_a_loop_that_does_not_turn_is_not_healthy() -> None:

@@ -124,8 +124,13 @@ class Drain:
             self._store.spool_acknowledge(done.position, done.refused, time.time_ns())
             self._written = None
             if done.refused:
-                reason, points = done.refused[-1].words, len(done.refused)
-                _log.warning("InfluxDB refused points for good", points=points, reason=reason)
+                # The rest of its words quote the line, and with it who was treated.
+                status = done.refused[-1].words.partition(":")[0]
+                _log.warning(
+                    "InfluxDB refused points for good; why is among the dead letters",
+                    points=len(done.refused),
+                    status=status,
+                )
         if self._ahead is None:
             after = 0 if self._batch is None else self._batch.position
             self._ahead = self._read(after)

@@ -262,7 +262,7 @@ def store_unreachable(health: Health, held: bool) -> Condition:
 
 def store_full(health: Health, _held: bool) -> Condition:
     shortage = health.shortage
-    priority = Priority.HIGH if shortage is Shortage.RECORDS else None
+    priority = Priority.MEDIUM if shortage is Shortage.RECORDS else None
     return Condition(_VERDICT[shortage > Shortage.NONE], float(shortage), 1.0, priority)
 
 

@@ -404,11 +404,11 @@ _ROWS = (
         off_delay_s=0.0,
         unit="1",
         condition="the store on our own disk gives up features or rollups before their time, to"
-        " stay below its size; high when sessions, alarms that are over or what InfluxDB waits for"
-        " go too",
+        " stay below its size; medium when sessions, alarms that are over or what InfluxDB waits"
+        " for go too",
         advice="Watching goes on. Raise store.size_max_gb, or keep less: store.features_days.",
         source="issue 5, limits: engineering choice",
-        priority_highest=_HIGH,
+        priority_highest=_MEDIUM,
     ),
     AlarmRow(
         "BROKER_UNREACHABLE",
