@@ -15,7 +15,7 @@ import servers
 from pipeline.jetstream import JetStream, parse_nats_endpoint
 from pipeline.link import BrokerError
 from pipeline.model import Received
-from pipeline.sources import MqttSource, NatsSource, Position
+from pipeline.sources import MqttSource, NatsSource, Position, examine_log
 from pipeline.sources.telemetry_log import reader_name, topic_of
 
 DEADLINE_S = 60.0
@@ -301,6 +301,29 @@ def test_another_broker_at_the_mqtt_address_is_named(
             source = NatsSource(broker.nats_url, mqtt_url=other.url, client_id="p")
             with pytest.raises(BrokerError, match="did not reach the stream TEL"):
                 await source.__aenter__()
+
+    run(scenario())
+
+
+def test_the_doctor_sees_how_the_log_stands(
+    broker: servers.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.sources.telemetry_log.PROOF_S_MAX", 2.0)
+
+    async def examined(mqtt_url: str) -> str:
+        assert broker.nats_url is not None
+        return await examine_log(broker.nats_url, mqtt_url=mqtt_url, client_id="p")
+
+    async def scenario() -> None:
+        assert "made at the first start" in await examined(broker.url)
+        assert broker.nats_url is not None
+        async with NatsSource(broker.nats_url, mqtt_url=broker.url, client_id="p"):
+            assert "has what is published over MQTT" in await examined(broker.url)
+        with (
+            servers.mosquitto(tmp_path / "other") as other,
+            pytest.raises(BrokerError, match="did not reach the stream"),
+        ):
+            await examined(other.url)
 
     run(scenario())
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import typer
 
@@ -41,7 +42,7 @@ class Finding:
 
 
 def doctor(config: ConfigFile = None) -> None:
-    """Test configuration, broker, store, page, clock and compiler cache; say what to do.
+    """Test configuration, broker and its log, store, page, clock, compiler cache; say what to do.
 
     Changes nothing but the compiler's cache. Exit code 1 if `run` would not start.
 
@@ -51,7 +52,7 @@ def doctor(config: ConfigFile = None) -> None:
 
     settings = load(config)
     fatal = False
-    for examine in (_configuration, _broker, _store, _influx, _page, _clock, _compiler):
+    for examine in (_configuration, _broker, _log, _store, _influx, _page, _clock, _compiler):
         for finding in _surely(examine, settings):
             print(finding)
             fatal = fatal or finding.fatal
@@ -108,6 +109,26 @@ def _broker(settings: Settings) -> Iterator[Finding]:
         raise BrokerError(f"No answer from {endpoint} in {CONNECT_S_MAX:.0f} s") from None
     took_ms = 1e3 * (time.monotonic() - began_s)
     yield Finding("broker", f"{broker_address(settings)} lets us subscribe, {took_ms:.0f} ms")
+
+
+def _log(settings: Settings) -> Iterator[Finding]:
+    from pipeline.app import credentials  # noqa: PLC0415
+    from pipeline.mqtt import MqttProtocol  # noqa: PLC0415
+    from pipeline.sources import examine_log  # noqa: PLC0415
+
+    broker = settings.broker
+    if broker.nats_url is None:
+        return
+    said = asyncio.run(
+        examine_log(
+            broker.nats_url,
+            mqtt_url=broker.url,
+            client_id=broker.client_id,
+            credentials=credentials(settings),
+            protocol=MqttProtocol(broker.protocol),
+        )
+    )
+    yield Finding("log", f"{urlsplit(broker.nats_url).netloc.rpartition('@')[2]} {said}")
 
 
 def _store(settings: Settings) -> Iterator[Finding]:

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from pipeline.mqtt import ANONYMOUS, PORTS, Credentials, MqttProtocol
 from pipeline.sources.mqtt import QOS0_PENDING_MAX, MqttSource
 from pipeline.sources.nats import NatsSource
+from pipeline.sources.nats import examine as examine_log
 from pipeline.sources.recording import RecordingSource
 from pipeline.sources.source import BATCH_MESSAGES, Batch, Position, Source, SourceError
 
@@ -29,6 +30,7 @@ __all__ = [
     "RecordingSource",
     "Source",
     "SourceError",
+    "examine_log",
     "open_source",
 ]
 

@@ -67,6 +67,33 @@ class _Uncommitted(NamedTuple):
     size: int
 
 
+async def examine(
+    url: str,
+    *,
+    mqtt_url: str,
+    client_id: str,
+    credentials: Credentials = ANONYMOUS,
+    protocol: MqttProtocol = MqttProtocol.V311,
+) -> str:
+    """How the log stands, in words; what guns publish must find its way into it. BrokerError.
+
+    Makes nothing: where no pipeline has been yet, there is nothing to prove.
+    """
+    name = f"{telemetry_log.reader_name(client_id)}-doctor"
+    mqtt_endpoint = parse_endpoint(
+        mqtt_url, client_id=name, credentials=credentials, protocol=protocol, persistent=False
+    )
+    log_endpoint = parse_nats_endpoint(url, client_id=name, credentials=credentials)
+    async with Connection(mqtt_endpoint) as mqtt, JetStream(log_endpoint) as log:
+        held = await telemetry_log.held(log)
+        if held is None or not held[1]:
+            return "is there; its stream is made at the first start"
+        nonce = secrets.token_hex(8).encode()
+        await mqtt.publish(telemetry_log.probe_topic(name), nonce, qos=1, retain=False)
+        await telemetry_log.find_probe(log, name, nonce)
+        return f"has what is published over MQTT, and holds {held[0]:,} messages for {held[1]}"
+
+
 class NatsSource:
     """The pipeline's topics as the broker's log has them, acknowledged at commit.
 

@@ -46,13 +46,7 @@ def reader_name(client_id: str) -> str:
 
 async def lay(log: JetStream, bytes_max: int) -> None:
     """Make what is missing of the way from MQTT into the stream. Raises BrokerError."""
-    if log.server_version < VERSION_MIN:
-        found, needed = (".".join(map(str, each)) for each in (log.server_version, VERSION_MIN))
-        raise BrokerError(
-            f"{log} is nats-server {found}; the durable log needs {needed} or later. "
-            "Update it, or leave broker.nats_url out"
-        )
-    await _find_mqtt(log)
+    await _check_server(log)
     await log.ask(
         f"CONSUMER.CREATE.{MQTT_STREAM}.{_FEEDER}",
         {
@@ -70,6 +64,31 @@ async def lay(log: JetStream, bytes_max: int) -> None:
         },
     )
     await _make_stream(log, bytes_max)
+
+
+async def held(log: JetStream) -> tuple[int, int] | None:
+    """How many messages the stream holds, and for how many readers; None where there is none yet.
+
+    Makes nothing. Raises BrokerError where the server cannot have one.
+    """
+    await _check_server(log)
+    try:
+        state = (await log.ask(f"STREAM.INFO.{STREAM}"))["state"]
+    except RequestError as error:
+        if error.code != _STREAM_NOT_FOUND:
+            raise
+        return None
+    return state["messages"], state["consumer_count"]
+
+
+async def _check_server(log: JetStream) -> None:
+    if log.server_version < VERSION_MIN:
+        found, needed = (".".join(map(str, each)) for each in (log.server_version, VERSION_MIN))
+        raise BrokerError(
+            f"{log} is nats-server {found}; the durable log needs {needed} or later. "
+            "Update it, or leave broker.nats_url out"
+        )
+    await _find_mqtt(log)
 
 
 async def _find_mqtt(log: JetStream) -> None:
