@@ -166,7 +166,7 @@ class Disk:
 
 
 @pytest.mark.parametrize("fault", ["gone", "read-only", "hangs"])
-def test_a_store_that_takes_nothing_is_told_and_nothing_is_lost(
+def test_a_store_that_takes_nothing_is_told(
     broker: servers.Server,
     log: list[Received],
     tmp_path: Path,
