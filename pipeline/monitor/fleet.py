@@ -13,8 +13,6 @@ same log gives the same records, whole or in pieces and however often somebody t
 from __future__ import annotations
 
 import heapq
-import json
-import struct
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict
@@ -44,7 +42,7 @@ from pipeline.model import (
     StreamEvent,
     StreamEventKind,
 )
-from pipeline.monitor.away import Away
+from pipeline.monitor.away import HEAD_BYTES, Away, pack, unpack
 from pipeline.monitor.board import Board
 from pipeline.monitor.gun import SILENCE_NS, Gun
 from pipeline.monitor.refusals import Refusals
@@ -61,7 +59,6 @@ DEAD_LETTER_BYTES_MAX: Final = 4_096  # what the store keeps; 64 MB if a whole w
 NEVER_NS: Final = 1 << 64
 
 _MAGIC: Final = b"MGSNAP03"
-_LENGTH = struct.Struct("<Q")
 
 
 class Advanced(Protocol):
@@ -95,10 +92,7 @@ class SnapshotError(ValueError):
 
 
 class Monitor:
-    """The fleet. Bounded: guns by `devices_max`, as many away, all else by gun or operator.
-
-    A gun that comes back has its place, also in a full fleet: only new ones are refused.
-    """
+    """The fleet. Bounded: guns by `devices_max`, as many away, all else by gun or operator."""
 
     def __init__(self, settings: MonitorSettings, extractor: Extractor) -> None:
         self.counters = Counters()
@@ -382,13 +376,13 @@ class Monitor:
         """Guns that are gone leave their slots to others."""
         for gun in [gun for gun in self._guns.values() if gun.is_gone(now_ns)]:
             state = self._extractor.release(gun.id)
-            self._away.put(gun.id, _packed([self._resumed_ns, gun.dump()], state))
+            self._away.put(gun.id, pack([self._resumed_ns, gun.dump()], state))
             del self._guns[gun.id]
         self._leave_ns = now_ns + LEAVE_NS if self._guns else NEVER_NS
 
     def _take_back(self, device: DeviceId, packed: bytes) -> Gun:
         """As if it had never been away."""
-        (resumed_ns, values), state = _unpacked(packed)
+        (resumed_ns, values), state = unpack(packed)
         gun = self._add(device)
         gun.load(values)
         gun.resume(self._resumed_ns - resumed_ns)
@@ -406,13 +400,11 @@ class Monitor:
 
     @property
     def devices_away(self) -> int:
-        """Those that have not been heard of for a day, and would come back whole."""
-        return len(self._away)
+        return len(self._away)  # not heard of for a day; they would come back whole
 
     @property
     def devices_forgotten(self) -> int:
-        """Those that were away and had to make room: more names came than there can be guns."""
-        return self._away.forgotten
+        return self._away.forgotten  # away, and one too many
 
     def live(self) -> list[Live]:
         """By clinic, the guns in contact and those that changed since this was last asked."""
@@ -442,17 +434,17 @@ class Monitor:
             "guns": [[*device, gun.dump()] for device, gun in self._guns.items()],
             "away": away,
         }
-        return _MAGIC + _packed(state, packed, self._extractor.snapshot())
+        return _MAGIC + pack(state, packed, self._extractor.snapshot())
 
     def restore(self, data: bytes) -> None:
         """Become the monitor that made this snapshot. Raises SnapshotError."""
-        if data[: len(_MAGIC)] != _MAGIC or len(data) < len(_MAGIC) + _LENGTH.size:
+        if data[: len(_MAGIC)] != _MAGIC or len(data) < len(_MAGIC) + HEAD_BYTES:
             raise SnapshotError(
                 f"the snapshot begins {data[:8]!r}, this version writes {_MAGIC!r}: restore it with"
                 " the version that wrote it, or start anew without the checkpoint"
             )
         try:
-            state, rest = _unpacked(data[len(_MAGIC) :])
+            state, rest = unpack(data[len(_MAGIC) :])
             self._load(state)
             self._extractor.restore(rest[self._away.load(state["away"], rest) :])
         except (ValueError, TypeError, KeyError) as error:
@@ -491,18 +483,6 @@ class Monitor:
         for clinic, device, values in state["guns"]:
             self._add(DeviceId(clinic, device)).load(values)
         self._schedule_all()
-
-
-def _packed(head: object, *parts: bytes) -> bytes:
-    text = json.dumps(head, separators=(",", ":")).encode()
-    return b"".join((_LENGTH.pack(len(text)), text, *parts))
-
-
-def _unpacked(data: bytes) -> tuple[Any, bytes]:
-    """The head, and what follows it."""
-    (length,) = _LENGTH.unpack_from(data)
-    start = _LENGTH.size + length
-    return json.loads(data[_LENGTH.size : start]), data[start:]
 
 
 def _next_on_grid(now_ns: int) -> int:
