@@ -130,16 +130,17 @@ def explain(
     out: (n, N_RESIDUALS).
     """
     normal = np.zeros((waveform.N_PARAMETERS, waveform.N_PARAMETERS))
-    # not the force. No constants: numba would compile the inversion anew for each
+    # not the force. No constants: numba would compile the inversion anew for each (and mypy has them
+    # for no integers)
     moving, steps = np.int64(3), np.int64(waveform.STEPS_WARM)
     unit = units[0]
     for j in range(hops.size):
         s = _loaded_stroke(unit, hops[j])
         p[j, 3] = np.log(load_n[j] / s.inertia_n)
         if anew:
-            waveform.invert(s, p[j], False, moving, normal)
+            waveform.invert(s, p[j], False, moving, normal)  # type: ignore[arg-type]
         else:
-            waveform.refine(p[j], s, steps, moving, normal)
+            waveform.refine(p[j], s, steps, moving, normal)  # type: ignore[arg-type]
         waveform.residuals(p[j], s, out[j])
 
 
