@@ -130,8 +130,8 @@ def explain(
     out: (n, N_RESIDUALS).
     """
     normal = np.zeros((waveform.N_PARAMETERS, waveform.N_PARAMETERS))
-    # not the force. No constants: numba would compile the inversion anew for each (and mypy has them
-    # for no integers)
+    # not the force. No constants: numba would compile the inversion anew for each (mypy thinks
+    # them no integers)
     moving, steps = np.int64(3), np.int64(waveform.STEPS_WARM)
     unit = units[0]
     for j in range(hops.size):
