@@ -188,7 +188,15 @@ class _Play:
                 self._stage.engine.kill()
                 self.influx_kills += 1
             case Event.START_INFLUX:
-                self._stage.engine.start()
+                servers.until(self._starts_influx, "influxd starts", STALL_S_MAX)
+
+    def _starts_influx(self) -> bool:
+        """Not while somebody else's connection has its port, which was free for a while."""
+        try:
+            self._stage.engine.start()
+        except AssertionError:
+            return False
+        return True
 
     def _cut(self) -> None:
         self._is_cut = True
