@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Final
 
@@ -20,10 +21,11 @@ from pipeline.sources import Batch
 from pipeline.wire import REJECTED_PAYLOAD_BYTES, DecodeError, parse_topic
 
 LIVE_S: Final = 0.25  # contract, "live": at most 4 a second
-# Engineering choices. Where no message comes, time passes by the clock, and late by as much, so
-# that no message that is here and not yet fed is older.
+# Engineering choices. Where no message comes, time passes by the clock, late by as many turns of
+# the loop, so that no message that is here and not yet fed is older: turns and not seconds, since a
+# process that stood still for seconds has read nothing meanwhile.
 TICK_S: Final = 1.0
-TICK_LATE_NS: Final = 1_000_000_000
+TICK_LATE_TURNS: Final = 10
 HEALTH_S: Final = 0.5  # delays count steps of at most a second as evidence (alarms)
 TURN_S: Final = 0.1  # what is to be done from time to time is looked at this often
 OUTAGE_NS: Final = 250_000_000  # one hop: half of the reorder window, a twentieth of silence
@@ -53,6 +55,9 @@ class Flow:
         self._broker_error: str | None = None  # of which has been told
         self._reconnects = -1  # the first connection may come late, too
         self._kept_ns = 0  # when the newest message came that a log kept for us
+        self._quiet_ns: deque[int] = deque(maxlen=TICK_LATE_TURNS)  # of turns that brought nothing
+        self._turned_s = time.monotonic()
+        self._stood_still = False
 
     def begin_with(self, records: list[Record]) -> None:
         """What came about before the first message."""
@@ -69,6 +74,7 @@ class Flow:
                 await asyncio.wait(
                     {stopping, coming}, timeout=TURN_S, return_when=asyncio.FIRST_COMPLETED
                 )
+                self._notice_standstill(time.monotonic())
                 if coming.done():
                     batch = coming.result()
                     if batch is None:
@@ -76,7 +82,9 @@ class Flow:
                     coming = asyncio.create_task(_next(batches))
                     self._feed(batch)
                     fed_s = time.monotonic()
+                    self._quiet_ns.clear()
                 self._keep_house(time.monotonic() - fed_s)
+                self._quiet_ns.append(time.time_ns())
         finally:
             stopping.cancel()
             coming.cancel()
@@ -109,10 +117,23 @@ class Flow:
             self._kept_ns = message.received_at_ns
         yield messages[begin:]
 
+    def _notice_standstill(self, now_s: float) -> None:
+        """Whether this process got no turn for longer than frames may be late.
+
+        A log has stamped what came meanwhile; else it bears the time at which it is read.
+        """
+        away_s, self._turned_s = now_s - self._turned_s, now_s
+        if not self._source.keeps_arrival_times:
+            self._stood_still |= away_s > self._settings.monitor.reorder_window_s
+
     def _hear_again(self, now_ns: int) -> None:
-        """Before what a new connection brings: it was on its way all the time, and is not late."""
+        """Before what a new connection brings, or what waited while we stood still.
+
+        It was on its way all the time, and is not late.
+        """
         reconnects = self._source.status.reconnects
-        if reconnects != self._reconnects:
+        if self._stood_still or reconnects != self._reconnects:
+            self._stood_still = False
             self._reconnects = reconnects
             self._monitor.hear_again(now_ns)
 
@@ -138,8 +159,9 @@ class Flow:
     def _keep_house(self, quiet_s: float) -> None:
         """What is to be done from time to time, whether messages come or not."""
         now_s = time.monotonic()
-        if quiet_s >= TICK_S and self._may_pass_time() and self._tick.is_due(now_s):
-            now_ns = time.time_ns() - TICK_LATE_NS
+        quiet = len(self._quiet_ns) == TICK_LATE_TURNS
+        if quiet and self._may_pass_time() and self._tick.is_due(now_s):
+            now_ns = self._quiet_ns[0]
             self._hear_again(now_ns)
             self._take((), self._monitor.tick(now_ns))
         if self._health.is_due(now_s):

@@ -22,7 +22,8 @@ from pipeline.sites import Site
 PRESSURE_DEADBAND = 0.9  # detection.md: EXCESS_PRESSURE is off under 90 % of its limit
 # An alarm of force is raised once the force less so many of its standard uncertainties is over the
 # limit: of all between 0 and 1, the middle of those that missed none of 41 presses on the guns for
-# fitting; with none of it one in six was false.
+# fitting; with none of it one in six was false. A gun that was never on a bench is judged by its
+# force as it is: that it lacks a calibration must not cost an alarm.
 SURE_SDS = 0.5
 TENDON_STIFFNESS = 0.5  # engineering choice: midway between muscle (0) and tendon (1)
 TENDON_FORCE_N = 12.0  # detection.md: lighter contact does no harm and gives no reliable stiffness
@@ -139,7 +140,8 @@ def _force_over(f: Features, limit_n: float, held: bool) -> Condition:
     force_n, sd_n = f.contact_force_n, f.contact_force_n_sd
     if math.isnan(force_n) or math.isnan(sd_n):
         return UNKNOWN
-    over = force_n > PRESSURE_DEADBAND * limit_n if held else force_n - SURE_SDS * sd_n > limit_n
+    doubt_n = SURE_SDS * sd_n if f.calibrated else 0.0
+    over = force_n > PRESSURE_DEADBAND * limit_n if held else force_n - doubt_n > limit_n
     return Condition(_VERDICT[f.contact and over], force_n, limit_n)
 
 
