@@ -256,6 +256,26 @@ class JetStream:
             )
         return answer
 
+    async def ask_many(self, api: str, request: JsonObject) -> list[Msg]:
+        """All messages that answer `$JS.API.{api}`; the last has a status instead of content."""
+        answers: list[Msg] = []
+        try:
+            inbox = self._client.new_inbox()
+            subscription = await self._client.subscribe(inbox)
+            try:
+                body = json.dumps(request).encode()
+                await self._client.publish(f"$JS.API.{api}", body, reply=inbox)
+                while not answers or "Status" not in (answers[-1].headers or {}):
+                    answers.append(await subscription.next_msg(timeout=ANSWER_S_MAX))
+            finally:
+                await subscription.unsubscribe()
+        except (nats.errors.Error, OSError) as error:
+            raise BrokerError(
+                f"nats-server at {self._endpoint} did not answer {api} "
+                f"({str(error) or type(error).__name__})"
+            ) from None
+        return answers
+
     async def subscribe(
         self,
         take: Callable[[Sequence[Delivered]], Awaitable[None]],

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import servers
+from playwright.sync_api import Browser
 
 from devices import performance
 from pipeline import features
@@ -20,6 +21,15 @@ def compiled() -> None:
     """Compile every kernel before a test with a deadline needs it: 30 s in a fresh clone."""
     features.warm_up()
     performance.warm_up()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One for all tests of the page; each opens windows of its own."""
+    from page_server import chromium  # noqa: PLC0415 -- seconds, and few tests want it
+
+    with chromium() as opened:
+        yield opened
 
 
 @pytest.fixture(params=["mosquitto", "nats-server"])

@@ -338,3 +338,18 @@ def test_a_session_goes_on_in_further_pieces_after_a_kill(tmp_path: Path) -> Non
     lost = set(range(600)) - set(seqs)
     assert lost == set(range(min(lost), 300))
     assert len(lost) <= 240, "a minute at most"
+
+
+def test_captures_after_a_restart_begin_with_what_was_said_before_it(tmp_path: Path) -> None:
+    """Of a birth and a session that were committed long ago, no broker says anything again."""
+    captures, said = tmp_path / "alarms", tmp_path / "said.parquet"
+    for begin in (0, 100):
+        writer = CaptureWriter()
+        box = BlackBox(CaptureFolder(captures, PLENTY), PLENTY, writer, said=said)
+        frames = [frame_at(seq) for seq in range(begin, begin + 100)]
+        alarms = [raised_at(50 / 4 + 25)] if begin else []
+        play(box, frames if begin else [*spoken(), *frames], alarms)
+        writer.close()  # as with kill -9: nobody closes the box
+    rows = [*read_recording(capture_of(captures, raised_at(37.5)) or tmp_path)]
+    assert [row.payload for row in rows[:2]] == [row.payload for row in spoken()]
+    assert stat.S_IMODE(said.stat().st_mode) == 0o600

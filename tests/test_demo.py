@@ -1,80 +1,25 @@
-"""The demo as a newcomer runs it: in a process of its own, with its own broker, guns and page."""
+"""The demo from its first word to its books."""
 
 from __future__ import annotations
 
 import re
 import signal
-import subprocess
-import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import psutil
 import pytest
 import servers
+from running_demo import READY_S_MAX, demo
 
 from pipeline.cli.demo_screen import Books
 from pipeline.cli.fleet import FleetBooks
 from pipeline.model import Counters
 
-READY_S_MAX = 120.0  # a cold start compiles for half a minute, and again as long on a busy machine
 EQUATION = re.compile(
     r"frames published (\d+)(?: \(and \d+ perhaps twice\))? = processed (\d+) \+ rejected (\d+) "
     r"\+ duplicate (\d+) \+ late (\d+); lost 0"
 )
-
-
-class Demo:
-    """A running demo and what it has printed so far."""
-
-    def __init__(self, *words: object) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline.cli", "demo", *map(str, words)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self._lines: list[str] = []
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        self._lines.extend(iter(self.process.stdout.readline, ""))
-
-    @property
-    def said(self) -> str:
-        return "".join(self._lines)
-
-    def until(self, pattern: str) -> re.Match[str]:
-        """Wait until it has said so."""
-        servers.until(
-            lambda: re.search(pattern, self.said) or self.process.poll() is not None,
-            f"the demo says {pattern!r}",
-            READY_S_MAX,
-        )
-        found = re.search(pattern, self.said)
-        assert found is not None, self.said
-        return found
-
-    def end(self, deadline_s: float = servers.DEADLINE_S) -> int:
-        """Its exit code, with everything it said in `said`."""
-        code = self.process.wait(deadline_s)
-        self._reader.join()
-        return code
-
-
-@contextmanager
-def demo(*words: object) -> Iterator[Demo]:
-    running = Demo(*words)
-    try:
-        yield running
-    finally:
-        running.process.kill()
-        running.process.wait()
 
 
 def test_ninety_seconds_show_every_main_alarm_and_lose_nothing(tmp_path: Path) -> None:

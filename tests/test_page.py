@@ -13,8 +13,6 @@ from urllib.parse import urlencode
 
 import pytest
 from page_server import (
-    CHROMIUM,
-    CHROMIUM_ARGUMENTS,
     CUT_OFF,
     DEADLINE_MS,
     PHONE,
@@ -29,7 +27,7 @@ from page_server import (
     window,
     write_eight,
 )
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 from servers import HOST, free_port, until
 from store_records import GUN, SECOND_NS, hop, status
 from visitor import PASSWORD, visitor
@@ -43,16 +41,6 @@ from pipeline.model import (
 )
 from pipeline.page import LiveBoard, PageError, Place, Sources, listen, serve
 from pipeline.store import Store
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS, headless=True
-        )
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

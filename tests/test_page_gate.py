@@ -17,7 +17,7 @@ from pipeline.page import LiveBoard, PageError, Place, Sources, listen, serve
 from pipeline.store import Store
 
 ROLES = {"vic": Role.VIEWER, "lee": Role.THERAPIST, "kim": Role.TECHNICIAN}
-VIEWS = ("/", "/alarms", "/technician", "/gun/north/gun-1", "/nowhere")
+VIEWS = ("/", "/alarms", "/sessions", "/what-if", "/technician", "/gun/north/gun-1", "/nowhere")
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +138,11 @@ def test_the_technicians_requests_are_for_technicians(served: Served) -> None:
             body = '{"clinic": "north", "key": "k"}'
             assert other.ask("POST", f"/api/technician/{path}", body, **sent).status == 403
     assert visitor(served, "kim").ask("GET", "/technician").status == 200
+
+
+def test_limits_are_tried_by_therapists_and_not_by_viewers(served: Served) -> None:
+    assert visitor(served, "vic").ask("GET", "/what-if").status == 403
+    assert visitor(served, "lee").ask("GET", "/what-if").status == 200
 
 
 def test_what_does_something_comes_from_a_page_of_ours(served: Served, alarm: Alarm) -> None:

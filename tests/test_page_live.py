@@ -15,11 +15,10 @@ from typing import Any, NamedTuple
 
 import pytest
 import servers
-from axe_playwright_python.sync_playwright import Axe
 from benches import write_gun_bench
 from clinic_log import clinic_log
-from page_server import CHROMIUM, CHROMIUM_ARGUMENTS, DEADLINE_MS, PHONE, WALL, window
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from page_server import DEADLINE_MS, PHONE, WALL, serious, window
+from playwright.sync_api import Browser, Locator, Page, expect
 from servers import Heard, Server, listening, publish, until
 from test_app import Running, settings_for
 from visitor import PASSWORD
@@ -53,16 +52,6 @@ class Clinic(NamedTuple):
         with StoreReader.open(self.directory / "store") as reader:
             found = {(a.id.device, a.rule): a.state for a in reader.current_alarms()}
         return found.get((device, rule))
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS, headless=True
-        )
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module")
@@ -301,13 +290,3 @@ def test_axe_finds_nothing_serious_at_the_door(browser: Browser, clinic: Clinic)
     with window(browser, clinic.address, PHONE) as page:
         expect(page.get_by_label("Name")).to_be_focused()
         assert serious(page) == []
-
-
-def serious(page: Page) -> list[str]:
-    found = Axe().run(page).response["violations"]
-    return [
-        f"{each['id']}: {node['html'][:200]}"
-        for each in found
-        if each["impact"] in ("serious", "critical")
-        for node in each["nodes"]
-    ]

@@ -81,6 +81,7 @@ def test_every_rule_and_every_state_has_words() -> None:
         ("TENDON_PROXIMITY", "1", 1.104, 0.5, "stiffness 1.1, limit 0.5"),
         ("STARTED_TOO_STRONG", "1", 1.4, 1.0, "1.4 times the start limit"),
         ("BATTERY_LOW", "mV", 6700.0, None, "6700 mV"),
+        ("DATA_GAPS", "frames", 1.0, None, "1 frame"),
         ("NO_GO_SITE", "N", 8.0, 0.0, "8 N"),
         ("UNCALIBRATED", "1", 1.0, 1.0, ""),
         ("EXCESS_PRESSURE", "N", None, 50.0, ""),

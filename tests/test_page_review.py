@@ -13,20 +13,18 @@ from urllib.parse import quote
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from page_server import (
-    CHROMIUM,
-    CHROMIUM_ARGUMENTS,
     DEADLINE_MS,
     PHONE,
     TOO_FAINT,
     WALL,
     Served,
+    serious,
     serving,
     window,
 )
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 from review_clinic import keep_clinic, more_sessions
 from servers import until
 from store_records import session
@@ -39,16 +37,6 @@ SLOW_MS = 60_000  # a trial compiles nothing, and starts a process on a machine 
 SIZES = pytest.mark.parametrize("size", [WALL, PHONE], ids=["desk", "phone"])
 MARKUP = "<img src=x onerror=\"document.title='owned'\">{{ 6 * 7 }}"
 HOSTILE = DeviceId("demo", "gun-99")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS, headless=True
-        )
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module")
@@ -238,17 +226,6 @@ def test_other_limits_are_tried_before_one_is_changed(
 
 
 VIEWS = ("sessions", "session", "capture", "compare", "what-if", "hostile")
-
-
-def serious(page: Page) -> list[str]:
-    """What axe-core finds of serious or critical impact."""
-    found = Axe().run(page).response["violations"]
-    return [
-        f"{each['id']}: {node['html'][:200]}"
-        for each in found
-        if each["impact"] in {"serious", "critical"}
-        for node in each["nodes"]
-    ]
 
 
 @pytest.mark.parametrize("view", VIEWS)

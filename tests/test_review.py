@@ -36,7 +36,7 @@ from pipeline.page.review.library import day_ns
 from pipeline.page.review.picture import to_png, to_svg
 from pipeline.page.review.report import report_html
 from pipeline.page.review.session import SessionReview, make_review, occurrences, site_spans
-from pipeline.page.review.waveform import make_waveform
+from pipeline.page.review.waveform import POINTS_MAX, make_stretch, make_waveform
 from pipeline.sites import SiteTable
 from pipeline.store import AlarmTransition
 
@@ -201,6 +201,19 @@ def test_the_chart_has_sites_alarms_and_a_window_to_zoom() -> None:
     assert len(grids) == len(axes)
 
 
+def test_single_samples_have_panels_where_they_are_kept() -> None:
+    shown = review()
+    (span,) = shown.raw  # the capture's 30 s, as far as the session goes
+    t0_ms = T0_NS // 1_000_000
+    assert (span.from_ms - t0_ms, span.to_ms - t0_ms) == (0, 30_000)
+    options = charts.session_options(shown)
+    grids, axes = options["grid"], options["xAxis"]
+    assert len(grids) == len(axes) == len(charts.charts.PANELS) + 3  # type: ignore[arg-type]
+    without = replace(shown, raw=())
+    assert charts.session_px(shown) == charts.session_px(without) + charts.RAW_PX
+    assert len(charts.session_options(without)["grid"]) == len(grids) - 2  # type: ignore[arg-type]
+
+
 def test_a_site_cannot_break_out_of_the_script_that_draws_it() -> None:
     evil = '"]); alert(1); (["'
     options = charts.session_options(review(*(second(at, site=evil) for at in range(3))))
@@ -276,6 +289,30 @@ def test_every_sample_is_in_the_waveform(count: int, rate_hz: float, gap: bool) 
     assert np.abs(real[:, 3]).max() == pytest.approx(1.0, abs=0.01)
     breaks = len(waveform.samples) - len(real)
     assert breaks == (1 if gap and 0 < count // 2 < count - 1 else 0)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 70), st.integers(1, 80), st.booleans())
+def test_a_stretch_has_every_sample_or_the_extremes(begin: int, tenths: int, gap: bool) -> None:
+    """The slow twin: all samples of the waveform within the same moments."""
+    from_ns = T0_NS + begin * SECOND_NS // 10 + 100_000  # between two samples
+    to_ns = from_ns + tenths * SECOND_NS // 10
+    log = frames(30, 1600.0, gap)
+    stretch = make_stretch(log, from_ns, to_ns)
+    waveform = make_waveform(log, from_ns)
+    assert waveform is not None
+    at_s, z = waveform.samples[:, 0].astype(float), waveform.samples[:, 3]
+    expected = z[(at_s >= 0.0) & (at_s < tenths / 10) & np.isfinite(z)]
+    if stretch is None:
+        assert not len(expected)
+        return
+    found = stretch[np.isfinite(stretch[:, 1]), 1]
+    assert (found.min(), found.max()) == (expected.min(), expected.max())
+    assert np.all(np.diff(stretch[:, 0]) >= 0)
+    if len(expected) <= POINTS_MAX:
+        assert found.tolist() == expected.tolist()
+    else:
+        assert 1_000 < len(found) <= POINTS_MAX  # pieces of time without a sample have none
 
 
 def test_the_spectrum_is_bright_at_the_percussion() -> None:

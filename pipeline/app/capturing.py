@@ -11,10 +11,12 @@ from typing import Final
 import structlog
 
 from pipeline.app.desk import Desk
+from pipeline.app.links import credentials
 from pipeline.app.timer import Timer
 from pipeline.capture import BlackBox, BlackBoxStatus, CaptureFolder, CaptureWriter, SessionLog
 from pipeline.config import Settings
 from pipeline.model import Received, Record
+from pipeline.sources import LogPast
 
 LOOK_S: Final = 10.0  # how often its troubles are looked for; engineering choice
 GB: Final = 10**9
@@ -27,17 +29,35 @@ _log = structlog.get_logger("myoguard")
 async def black_box(desk: Desk) -> AsyncIterator[None]:
     """Capture for as long as the pipeline runs; then write what is open."""
     writer = CaptureWriter()
-    box = make_black_box(desk.settings, writer)
-    desk.taps.append(_BlackBoxTap(box))
-    desk.black_box = box
     try:
-        yield
+        async with _past(desk.settings) as past:
+            box = make_black_box(desk.settings, writer, past)
+            desk.taps.append(_BlackBoxTap(box, past))
+            desk.black_box = box
+            try:
+                yield
+            finally:
+                box.close()
     finally:
-        box.close()
         await asyncio.to_thread(writer.close)
 
 
-def make_black_box(settings: Settings, writer: CaptureWriter) -> BlackBox:
+@asynccontextmanager
+async def _past(settings: Settings) -> AsyncIterator[LogPast | None]:
+    """The broker's log as what the black box reads from, where there is one."""
+    broker = settings.broker
+    if broker.nats_url is None:
+        yield None
+        return
+    async with LogPast(
+        broker.nats_url, client_id=broker.client_id, credentials=credentials(settings)
+    ) as past:
+        yield past
+
+
+def make_black_box(
+    settings: Settings, writer: CaptureWriter, past: LogPast | None = None
+) -> BlackBox:
     section, directory = settings.capture, settings.capture_directory
     sessions = None
     if section.sessions:
@@ -49,17 +69,22 @@ def make_black_box(settings: Settings, writer: CaptureWriter) -> BlackBox:
         writer,
         sessions,
         captures_alarms=section.enabled,
+        past=past,
+        said=directory / "said.parquet",
     )
 
 
 class _BlackBoxTap:
-    def __init__(self, box: BlackBox) -> None:
+    def __init__(self, box: BlackBox, past: LogPast | None) -> None:
         self._box = box
+        self._past = past
         self._look = Timer(LOOK_S)
         self._before = box.status
 
     def took(self, messages: Sequence[Received], records: Sequence[Record]) -> None:
         now_ns = messages[-1].received_at_ns if messages else time.time_ns()
+        if self._past is not None and messages:
+            self._past.passed(now_ns)
         self._box.took(messages, records, now_ns)
         if self._look.is_due(time.monotonic()):
             before, self._before = self._before, self._box.status

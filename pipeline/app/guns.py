@@ -14,9 +14,12 @@ from pipeline.monitor import ModelFacts, Monitor, MonitorSettings
 
 @dataclass(frozen=True, slots=True)
 class KnownGuns:
-    """What is known of guns before they say anything: of units by device, of models by name."""
+    """What is known of guns before they say anything: of units by device, of models by name.
 
-    calibrations: Mapping[DeviceId, Calibration] = field(default_factory=dict)
+    A calibration that is accepted while the pipeline runs is put among the others.
+    """
+
+    calibrations: dict[DeviceId, Calibration] = field(default_factory=dict)
     priors: Mapping[str, Calibration] = field(default_factory=dict)
     models: Mapping[str, ModelFacts] = field(default_factory=dict)
 

@@ -27,6 +27,7 @@ from prometheus_client.registry import Collector
 
 from pipeline.app.desk import Desk
 from pipeline.app.standing import Standing, standing_of
+from pipeline.capture import BlackBoxStatus
 from pipeline.influx import DrainStatus
 
 ANSWER_S_MAX: Final = 2.0  # engineering choices: a loop that takes longer is stuck
@@ -149,6 +150,8 @@ class _DeskCollector(Collector):
         yield from self._of_messages()
         yield from self._of_links()
         yield from self._of_flow(standing_of(self._desk))
+        if self._desk.black_box is not None:
+            yield from self._of_black_box(self._desk.black_box.status)
         if self._desk.drain is not None:
             yield from self._of_influx(self._desk.drain.status)
 
@@ -199,6 +202,20 @@ class _DeskCollector(Collector):
         yield _gauge("not_storing_seconds", "Since when nothing is stored", standing.not_storing_s)
         yield _gauge("not_connected_seconds", "Since when no broker", standing.not_connected_s)
         yield _gauge("ready", "Whether guns are watched", not standing.faults)
+
+    def _of_black_box(self, status: BlackBoxStatus) -> Iterator[Metric]:
+        yield _counter("captures", "Alarms with a capture", status.captures)
+        yield _gauge("captures_open", "Captures whose 10 s have not passed", status.open)
+        lost = CounterMetricFamily(
+            "myoguard_capture_pieces_lost", "Pieces of captures not written", labels=["why"]
+        )
+        lost.add_metric(["slow_disk"], status.dropped)
+        lost.add_metric(["refused"], status.failed)
+        yield lost
+        yield _counter("captures_deleted", "Files that gave way to newer ones", status.deleted)
+        yield _counter("frames_shortened", "Frames that left memory early", status.shortened)
+        yield _gauge("ring_bytes", "Frames in memory for captures", status.ring_bytes)
+        yield _gauge("captures_bytes", "Captures and kept sessions on the disk", status.disk_bytes)
 
     def _of_influx(self, status: DrainStatus) -> Iterator[Metric]:
         lines = CounterMetricFamily(

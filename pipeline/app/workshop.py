@@ -64,7 +64,7 @@ class PageWorkshop:
     # How things stand.
 
     def facts(self) -> Sequence[Fact]:
-        return [*self._pipeline(), *self._broker(), *_versions()]
+        return [*self._pipeline(), *self._broker(), *self._black_box(), *_versions()]
 
     def _pipeline(self) -> list[Fact]:
         counters, settings = self._desk.monitor.counters, self._desk.settings
@@ -100,6 +100,25 @@ class PageWorkshop:
             Fact("Broker", "Never sent", f"{dropped:,}" if dropped else "nothing"),
         ]
 
+    def _black_box(self) -> list[Fact]:
+        if self._desk.black_box is None:
+            return [Fact("Black box", "Captures", "none are made: capture.enabled is off")]
+        status, section = self._desk.black_box.status, self._desk.settings.capture
+        disk = f"{status.disk_bytes / 1e6:,.1f} MB"
+        memory = f"{status.ring_bytes / 1e6:,.1f} of {section.memory_max_mb:,.0f} MB"
+        where = "from the broker's log" if status.reads_log else "from memory"
+        lost = status.dropped + status.failed
+        short = "Captures began late: raise capture.memory_max_mb." if status.shortened else ""
+        full = "The oldest gave way: see capture.size_max_gb." if status.deleted else ""
+        return [
+            Fact("Black box", "Captures made", f"{status.captures:,}, {status.open:,} not over"),
+            Fact("Black box", "Past of an alarm", where),
+            Fact("Black box", "Frames in memory", memory),
+            Fact("Black box", "Frames gone early", f"{status.shortened:,}", short),
+            Fact("Black box", "On the disk", disk, full),
+            Fact("Black box", "Pieces not written", f"{lost:,}", status.last_error or ""),
+        ]
+
     # Calibration.
 
     async def fit(self, recording: Path, loadcell: Path, into: Path) -> Proposal:
@@ -122,6 +141,7 @@ class PageWorkshop:
                 f"It cannot be written into {folder} ({error}): see calibration.directory"
             ) from None
         self._desk.monitor.calibrate(gun, calibration)
+        self._desk.guns.calibrations[gun] = calibration  # what-if judges by it too
         return path
 
     # A test.

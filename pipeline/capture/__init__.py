@@ -6,7 +6,7 @@ ring, `session_log` the recording of whole sessions, `writing` the thread that w
 import `model` and `wire`; no asyncio, no clock: time comes with the messages.
 """
 
-from pipeline.capture.blackbox import BlackBox, BlackBoxStatus
+from pipeline.capture.blackbox import AFTER_NS, BlackBox, BlackBoxStatus
 from pipeline.capture.folder import CaptureFolder, capture_name, name_captures
 from pipeline.capture.recording import (
     PART_SUFFIX,
@@ -21,10 +21,13 @@ from pipeline.capture.recording import (
     count_messages,
     read_recording,
 )
-from pipeline.capture.session_log import SessionLog, session_files
+from pipeline.capture.ring import BEFORE_NS
+from pipeline.capture.session_log import SessionLog, pieces_within, session_files
 from pipeline.capture.writing import CaptureWriter
 
 __all__ = [
+    "AFTER_NS",
+    "BEFORE_NS",
     "PART_SUFFIX",
     "ROW_GROUP_BYTES_MAX",
     "ROW_GROUP_MESSAGES_MAX",
@@ -42,6 +45,7 @@ __all__ = [
     "capture_name",
     "count_messages",
     "name_captures",
+    "pieces_within",
     "read_recording",
     "session_files",
 ]

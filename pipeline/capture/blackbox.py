@@ -2,37 +2,43 @@
 
 `took` is told what the pipeline has just handled: messages, with the records they gave rise to. An
 alarm that is raised is written at once with what came before it, and merged with the rest when its
-10 s have passed; a `kill -9` between the two leaves the first. Only the ring holds frames: a
-capture that still needs what is about to leave the ring is written first.
+10 s have passed; a `kill -9` between the two leaves the first. Where the broker has no log to read
+from again (`Past`), the ring holds the frames: a capture that still needs what is about to leave
+the ring is written first. What guns and consoles said last of themselves is kept in a file, so that
+captures after a restart begin with it too.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
-from typing import Final
+from pathlib import Path
+from typing import Final, Protocol
 
-from pipeline.capture.folder import SUFFIX, CaptureFolder, capture_name
-from pipeline.capture.ring import BEFORE_NS, NS_PER_S, Ring
+from pipeline.capture.folder import SUFFIX, CaptureFolder, capture_name, readable
+from pipeline.capture.ring import BEFORE_NS, HELD_NS, LATE_NS, NS_PER_S, Ring, led
 from pipeline.capture.session_log import SessionLog
 from pipeline.capture.writing import CaptureWriter
 from pipeline.model import Alarm, AlarmState, DeviceId, Received, Record
 from pipeline.wire import DecodeError, TopicKind, parse_topic, sample_time_ns
 
 AFTER_NS: Final = 10 * NS_PER_S  # issue 7, "Black box"
-LATE_NS: Final = NS_PER_S  # how late a frame may come and still count (monitor.reorder_window_s)
 # A gun that falls silent never reaches the end of its window: it is over so long after the alarm,
 # by arrival. Engineering choice.
 SILENT_NS: Final = AFTER_NS + 5 * NS_PER_S
 SWEEP_NS: Final = NS_PER_S
+# How much further back a log is read, by arrival: for frames that were held up. Engineering choice.
+LOG_NS: Final = BEFORE_NS + 10 * NS_PER_S
+SHORT_NS: Final = 4 * NS_PER_S  # in memory beside a log: for the start of a session (session_log)
 NAMES_KEPT: Final = 4_096  # of captures begun: an alarm each of twice the largest fleet
 
 
 @dataclass(frozen=True, slots=True)
 class BlackBoxStatus:
-    """How the black box fares; all but `open` and `ring_bytes` count since the start."""
+    """How the black box fares; all but `open` and the bytes count since the start."""
 
     captures: int  # alarms with a capture
     open: int  # of these, whose 10 s have not passed
@@ -42,6 +48,15 @@ class BlackBoxStatus:
     ring_bytes: int
     shortened: int  # frames that left memory before their 20 s, for want of it
     deleted: int  # files deleted to stay below the limit
+    disk_bytes: int  # of all captures, and of all sessions that are kept whole
+    reads_log: bool  # whether the past is read from the broker's log
+
+
+class Past(Protocol):
+    """A log that gives back what guns said in the last minute (`sources.LogPast`)."""
+
+    def fetch(self, id_: DeviceId, since_ns: int, then: Callable[[list[Received]], None]) -> None:
+        """Hand a gun's frames that arrived since then to `then`, on the event loop, in time."""
 
 
 @dataclass(slots=True)
@@ -50,7 +65,8 @@ class _Open:
     id: DeviceId
     from_ns: int  # sample time
     to_ns: int
-    deadline_ns: int  # by arrival, as is the next
+    since_ns: int  # by arrival, as are the next
+    deadline_ns: int
     written_ns: int = 0  # what came up to then is written
 
 
@@ -65,17 +81,26 @@ class BlackBox:
         sessions: SessionLog | None = None,
         *,
         captures_alarms: bool = True,
+        past: Past | None = None,
+        said: Path | None = None,
     ) -> None:
+        """`said` is where what guns and consoles said of themselves is kept over a restart."""
+        self._past = past
+        self._said = said
+        self._said_anew = False
         self._captures_alarms = captures_alarms
         self._folder = folder
         self._writer = writer
         self._sessions = sessions
-        self._ring = Ring(ring_bytes_max)
+        self._ring = Ring(ring_bytes_max, HELD_NS if past is None else SHORT_NS)
         self._open: dict[DeviceId, list[_Open]] = {}
         self._begun: dict[str, None] = {}  # names, the oldest first
         self._captures = 0
         self._now_ns = self._swept_ns = 0
         writer.clean(folder)
+        if said is not None:
+            self._keep(readable(said))
+            self._said_anew = False
 
     @property
     def status(self) -> BlackBoxStatus:
@@ -88,6 +113,8 @@ class BlackBox:
             ring_bytes=self._ring.bytes,
             shortened=self._ring.shortened,
             deleted=self._folder.deleted,
+            disk_bytes=self._folder.bytes + (self._sessions.bytes if self._sessions else 0),
+            reads_log=self._past is not None,
         )
 
     def took(self, messages: Sequence[Received], records: Sequence[Record], now_ns: int) -> None:
@@ -102,6 +129,7 @@ class BlackBox:
         guns: Iterable[DeviceId] | None = by_gun
         if not 0 <= self._now_ns - self._swept_ns < SWEEP_NS:
             guns, self._swept_ns = None, self._now_ns
+            self._keep_said()
         self._finish(list(self._open) if guns is None else guns)
         self._trim(guns)
 
@@ -110,6 +138,7 @@ class BlackBox:
         for opened in chain.from_iterable(self._open.values()):
             self._write(opened)
         self._open.clear()
+        self._keep_said()
         if self._sessions is not None:
             self._sessions.close()
 
@@ -124,6 +153,7 @@ class BlackBox:
                 self._ring.put(id_, sample_time_ns(message.payload), message)
             elif kind in (TopicKind.STATE, TopicKind.SESSION):
                 self._ring.note(id_, kind, message)
+                self._said_anew = True
             else:
                 continue
             by_gun[id_].append(message)
@@ -140,9 +170,9 @@ class BlackBox:
         if len(self._begun) > NAMES_KEPT:
             del self._begun[next(iter(self._begun))]
         self._captures += 1
-        at_ns = alarm.changed_at_ns
-        deadline_ns = self._now_ns + SILENT_NS
-        opened = _Open(name, alarm.id, at_ns - BEFORE_NS, at_ns + AFTER_NS, deadline_ns)
+        at_ns, now_ns = alarm.changed_at_ns, self._now_ns
+        span = (at_ns - BEFORE_NS, at_ns + AFTER_NS)
+        opened = _Open(name, alarm.id, *span, now_ns - LOG_NS, now_ns + SILENT_NS)
         self._open.setdefault(alarm.id, []).append(opened)
         return opened
 
@@ -153,7 +183,22 @@ class BlackBox:
     def _write(self, opened: _Open) -> None:
         """What there is of it so far; the folder merges it with what was written before."""
         opened.written_ns = self._now_ns
-        messages = self._ring.window(opened.id, opened.from_ns, opened.to_ns)
+        if self._past is None:
+            self._put(opened, self._ring.window(opened.id, opened.from_ns, opened.to_ns))
+        else:
+            then = partial(self._take, opened, self._ring.said(opened.id))
+            self._past.fetch(opened.id, opened.since_ns, then)
+
+    def _take(self, opened: _Open, said: list[Received], frames: list[Received]) -> None:
+        """What the log gave; a frame that cannot be read belongs to the one before it."""
+        chosen, at_ns = [], 0
+        for frame in frames:
+            at_ns = sample_time_ns(frame.payload) or at_ns
+            if opened.from_ns <= at_ns < opened.to_ns:
+                chosen.append(frame)
+        self._put(opened, led(chosen, said))
+
+    def _put(self, opened: _Open, messages: Sequence[Received]) -> None:
         self._writer.put(self._folder, self._folder.directory / f"{opened.name}{SUFFIX}", messages)
 
     def _finish(self, guns: Iterable[DeviceId]) -> None:
@@ -173,8 +218,15 @@ class BlackBox:
         newest_ns = self._ring.newest_t0_ns(opened.id)
         return newest_ns is not None and newest_ns >= opened.to_ns + LATE_NS
 
+    def _keep_said(self) -> None:
+        if self._said is not None and self._said_anew:
+            self._said_anew = False
+            self._writer.replace(self._said, self._ring.all_said())
+
     def _trim(self, guns: Iterable[DeviceId] | None) -> None:
         for id_ in self._ring.trim(self._now_ns, guns):
+            if self._past is not None:
+                continue
             for opened in self._open.get(id_, ()):
                 if self._ring.oldest_ns(id_) > opened.written_ns:
                     self._write(opened)

@@ -54,7 +54,7 @@ class CaptureFolder:
         self.directory = directory
         self.bytes_max = bytes_max
         self.deleted = 0
-        self._bytes: int | None = None  # of all files; unknown before the first look
+        self.bytes = 0  # of all files, once somebody has looked (`clean`)
         self._writing = threading.Lock()
 
     def find(self, name: str) -> Path | None:
@@ -70,33 +70,28 @@ class CaptureFolder:
         Raises RecordingError or OSError.
         """
         with self._writing:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             before = path.stat().st_size if path.is_file() else 0
-            known = _readable(path) if before else []
-            with RecordingWriter(path, replace=True) as writer:
-                for message in _merged([*known, *messages]):
-                    writer.append(message)
+            known = readable(path) if before else []
+            write(path, _merged([*known, *messages]))
             self._make_room(path.stat().st_size - before)
 
     def clean(self) -> None:
-        """Delete what a crash has cut short; before anything is written."""
+        """Delete what a crash has cut short, and count the rest; before anything is written."""
         for part in self.directory.rglob(f"*{SUFFIX}{PART_SUFFIX}"):
             part.unlink(missing_ok=True)
+        self.bytes = sum(size for _, size, _ in self._files())
 
     def _make_room(self, more_bytes: int) -> None:
-        if self._bytes is None:
-            self._bytes = sum(size for _, size, _ in self._files())
-        else:
-            self._bytes += more_bytes
-        if self._bytes <= self.bytes_max:
+        self.bytes += more_bytes
+        if self.bytes <= self.bytes_max:
             return
         files = sorted(self._files())
-        self._bytes = sum(size for _, size, _ in files)
+        self.bytes = sum(size for _, size, _ in files)
         for _, size, path in files[:-1]:  # the newest stays, whatever its size
-            if self._bytes <= self.bytes_max * FULL_SHARE:
+            if self.bytes <= self.bytes_max * FULL_SHARE:
                 break
             path.unlink(missing_ok=True)
-            self._bytes -= size
+            self.bytes -= size
             self.deleted += 1
 
     def _files(self) -> list[tuple[int, int, Path]]:
@@ -111,6 +106,14 @@ class CaptureFolder:
         return found
 
 
+def write(path: Path, messages: Iterable[Received]) -> None:
+    """Replace a file by one of these messages. Raises RecordingError or OSError."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with RecordingWriter(path, replace=True) as writer:
+        for message in messages:
+            writer.append(message)
+
+
 def _merged(messages: Iterable[Received]) -> list[Received]:
     """In order of arrival, what was delivered twice once."""
     first: dict[tuple[str, bytes], Received] = {}
@@ -119,8 +122,8 @@ def _merged(messages: Iterable[Received]) -> list[Received]:
     return sorted(first.values(), key=lambda each: each.received_at_ns)
 
 
-def _readable(path: Path) -> list[Received]:
-    """What a file holds; nothing if it is damaged, as it is about to be replaced."""
+def readable(path: Path) -> list[Received]:
+    """What a file holds; nothing if there is none or it is damaged, as it is to be replaced."""
     try:
         return list(read_recording(path))
     except RecordingError:

@@ -1,7 +1,7 @@
 """The newest raw messages of every gun, in memory: what a black box is cut out of. Pure.
 
-The fleet has so many bytes, and every gun that speaks an equal share of them: 20 s at 1600 Hz are
-256 KB of samples, 284 KB with all that is kept of them. Where a share is less than 20 s of its gun,
+The fleet has so many bytes, and every gun that speaks an equal share of them: 21 s at 1600 Hz are
+269 KB of samples, 298 KB with all that is kept of them. Where a share is less than that of its gun,
 that gun's past is shorter, and is counted. Beside the frames the ring remembers what each gun and
 its console said last of themselves, without which the frames could not be judged again.
 """
@@ -19,6 +19,8 @@ from pipeline.wire import DecodeError, TopicKind, decode
 
 NS_PER_S: Final = 1_000_000_000
 BEFORE_NS: Final = 20 * NS_PER_S  # issue 7, "Black box"
+LATE_NS: Final = NS_PER_S  # how late a frame may come and still count (monitor.reorder_window_s)
+HELD_NS: Final = BEFORE_NS + LATE_NS  # by arrival: an alarm comes after the sample it is of
 # The fastest of the contract's usual guns (3200 Hz, 8 bytes a sample) makes 512 KB in 20 s: more
 # than twice that is a gun that floods. Engineering choice.
 GUN_BYTES_MAX: Final = 2**20
@@ -49,7 +51,8 @@ class _Gun:
 class Ring:
     """Bounded in time and in bytes, by gun and over the fleet."""
 
-    def __init__(self, bytes_max: int) -> None:
+    def __init__(self, bytes_max: int, held_ns: int = HELD_NS) -> None:
+        self.held_ns = held_ns
         self.shortened = 0  # frames that gave way before their 20 s
         self._bytes_max = bytes_max
         self._guns: dict[DeviceId, _Gun] = {}
@@ -82,6 +85,13 @@ class Ring:
                 said.pop("site", None)
                 said["session"] = message
 
+    def said(self, id_: DeviceId) -> list[Received]:
+        """What is known of a gun and its session."""
+        return list(self._guns.get(id_, _Gun()).said.values())
+
+    def all_said(self) -> list[Received]:
+        return [each for gun in self._guns.values() for each in gun.said.values()]
+
     def newest_t0_ns(self, id_: DeviceId) -> int | None:
         gun = self._guns.get(id_)
         return gun.t0_ns if gun is not None and gun.frames else None
@@ -94,13 +104,15 @@ class Ring:
     def window(self, id_: DeviceId, from_ns: int, to_ns: int) -> list[Received]:
         """The frames that begin in a span of sample time, after what was said before them."""
         gun = self._guns.get(id_, _Gun())
-        return _led([kept.message for kept in gun.frames if from_ns <= kept.t0_ns < to_ns], gun)
+        frames = [kept.message for kept in gun.frames if from_ns <= kept.t0_ns < to_ns]
+        return led(frames, gun.said.values())
 
     def arrived(self, id_: DeviceId, since_ns: int) -> list[Received]:
         """The frames that arrived since then, after what was said before them."""
         gun = self._guns.get(id_, _Gun())
         frames = [kept.message for kept in gun.frames]
-        return _led([each for each in frames if each.received_at_ns >= since_ns], gun)
+        frames = [each for each in frames if each.received_at_ns >= since_ns]
+        return led(frames, gun.said.values())
 
     def trim(self, now_ns: int, guns: Iterable[DeviceId] | None = None) -> Iterator[DeviceId]:
         """Drop what is too old or too much, of some guns or of all.
@@ -132,18 +144,22 @@ class Ring:
 
     def _overdue(self, gun: _Gun, now_ns: int, share: int) -> bool | None:
         """Whether the first frame has to go: because of its age (False) or its bytes (True)."""
-        if gun.frames[0].message.received_at_ns < now_ns - BEFORE_NS:
+        if gun.frames[0].message.received_at_ns < now_ns - self.held_ns:
             return False
         return True if gun.bytes > share else None
 
 
-def _led(frames: list[Received], gun: _Gun) -> list[Received]:
+def led(frames: list[Received], said: Iterable[Received]) -> list[Received]:
+    """Frames after what was said before the last of them."""
     if not frames:
         return []
     first_ns, last_ns = frames[0].received_at_ns - LEAD_NS, frames[-1].received_at_ns
-    said = [each for each in gun.said.values() if each.received_at_ns <= last_ns]
-    led = [each._replace(received_at_ns=max(each.received_at_ns, first_ns)) for each in said]
-    return sorted([*led, *frames], key=lambda each: each.received_at_ns)
+    lead = [
+        each._replace(received_at_ns=max(each.received_at_ns, first_ns))
+        for each in said
+        if each.received_at_ns <= last_ns
+    ]
+    return sorted([*lead, *frames], key=lambda each: each.received_at_ns)
 
 
 def _session_event(message: Received) -> SessionEvent | None:

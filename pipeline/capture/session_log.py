@@ -9,14 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
 from pipeline.capture.folder import SUFFIX, CaptureFolder
-from pipeline.capture.ring import NS_PER_S, Ring
+from pipeline.capture.recording import read_recording
+from pipeline.capture.ring import LATE_NS, NS_PER_S, Ring
 from pipeline.capture.writing import CaptureWriter
 from pipeline.model import DeviceId, Features, Received, Record
+from pipeline.wire import sample_time_ns
 
 PIECE_NS: Final = 60 * NS_PER_S  # what a crash may cost; engineering choice
 # What waits in memory to become a piece, of all guns: a minute of 160 guns at 1600 Hz. Beyond it
@@ -37,6 +40,31 @@ def session_files(directory: Path, id_: DeviceId, session_id: str) -> list[Path]
     return sorted(session_directory(directory, id_, session_id).glob(f"*{SUFFIX}"))
 
 
+def pieces_within(pieces: Sequence[Path], from_ns: int, to_ns: int) -> list[Path]:
+    """Of a session's pieces those with frames between two sample times, by their first frames.
+
+    Pieces are named after times of arrival, which is another clock. Raises RecordingError.
+    """
+    begins = [_begins_ns(piece) for piece in pieces]
+    ends = [*begins[1:], to_ns]
+    return [
+        piece
+        for piece, begin, end in zip(pieces, begins, ends, strict=True)
+        if begin - LATE_NS < to_ns and from_ns < end + LATE_NS
+    ]
+
+
+@lru_cache(maxsize=4_096)  # a session of an hour has 60
+def _begins_ns(piece: Path) -> int:
+    """When the first frame of a piece begins; 0 where none can be read, so that it is looked at."""
+    times = (sample_time_ns(each.payload) for each in read_recording(piece) if _is_frame(each))
+    return next((at for at in times if at is not None), 0)
+
+
+def _is_frame(message: Received) -> bool:
+    return message.topic.endswith("/telemetry")
+
+
 @dataclass(slots=True)
 class _Piece:
     session_id: str
@@ -52,6 +80,11 @@ class SessionLog:
         self._writer = writer
         self._pieces: dict[DeviceId, _Piece] = {}
         writer.clean(folder)
+
+    @property
+    def bytes(self) -> int:
+        """On the disk."""
+        return self._folder.bytes
 
     def took(
         self,

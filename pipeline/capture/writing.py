@@ -7,12 +7,12 @@ refuses costs that piece and is told of, and nothing else stops.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-from pipeline.capture.folder import CaptureFolder
+from pipeline.capture.folder import CaptureFolder, write
 from pipeline.capture.recording import RecordingError
 from pipeline.model import Received
 
@@ -39,20 +39,26 @@ class CaptureWriter:
         size = sum(len(message.payload) for message in messages)
         if not messages:
             return
-        if self._waiting_bytes + size > WAITING_BYTES_MAX:
-            self.dropped += 1
-            return
-        self._count(size)
-        self._thread.submit(self._write, folder, path, messages, size)
+        self._submit(size, lambda: folder.merge(path, messages))
+
+    def replace(self, path: Path, messages: Sequence[Received]) -> None:
+        """Have a file replaced by one of these messages."""
+        size = sum(len(message.payload) for message in messages)
+        self._submit(size, lambda: write(path, messages))
 
     def close(self) -> None:
         self._thread.shutdown()
 
-    def _write(
-        self, folder: CaptureFolder, path: Path, messages: Sequence[Received], size: int
-    ) -> None:
+    def _submit(self, size: int, work: Callable[[], None]) -> None:
+        if self._waiting_bytes + size > WAITING_BYTES_MAX:
+            self.dropped += 1
+            return
+        self._count(size)
+        self._thread.submit(self._do, size, work)
+
+    def _do(self, size: int, work: Callable[[], None]) -> None:
         try:
-            folder.merge(path, messages)
+            work()
         except (RecordingError, OSError) as error:
             self.failed += 1
             self.last_error = str(error)

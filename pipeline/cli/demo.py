@@ -19,6 +19,12 @@ def demo(
         int | None, typer.Option(min=0, max=65_535, help="Of the page; else 8080, or a free one.")
     ] = None,
     page: Annotated[bool, typer.Option(help="Serve the page, or only the terminal.")] = True,
+    therapist: Annotated[
+        bool, typer.Option(help="Have a simulated therapist answer alarms, or leave them to you.")
+    ] = True,
+    bench: Annotated[
+        bool, typer.Option(help="Calibrate all units but one, or none, which starts sooner.")
+    ] = True,
     seed: Annotated[int, typer.Option(min=0, help="The same seed plays the same sessions.")] = 1,
     influx: Annotated[
         str | None, typer.Option(metavar="URL", help="An InfluxDB that gets it all, too.")
@@ -37,6 +43,6 @@ def demo(
     """
     from pipeline.cli import demonstration  # noqa: PLC0415
 
-    plan = demonstration.Plan(guns, seconds, port, page, seed, data, influx)
+    plan = demonstration.Plan(guns, seconds, port, page, seed, data, therapist, bench, influx)
     if not demonstration.show(plan, terminal.out()):
         raise typer.Exit(1)

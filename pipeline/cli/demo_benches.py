@@ -39,16 +39,20 @@ def is_done(folder: Path, unit: DeviceId) -> bool:
     )
 
 
+def put_at_bench(folder: Path, gun: FleetGun, seed: int) -> None:
+    unit = gun.player.id
+    at_bench = replace(gun.player, operator=BENCH_OPERATOR)
+    script = bench_script(len(gun.player.unit.profile.drive.speeds_hz))
+    rng = np.random.default_rng([seed, *unit.device.encode()])
+    (folder / unit.clinic).mkdir(parents=True, exist_ok=True)
+    write_bench(folder / unit.clinic, unit.device, script, at_bench, rng, LoadcellClock())
+
+
 def main(folder: Path, count: int, seed: int) -> None:
     warm_up()
     for gun in to_be_calibrated(demo_fleet(count, seed)):
-        unit = gun.player.id
-        if not is_done(folder, unit):
-            at_bench = replace(gun.player, operator=BENCH_OPERATOR)
-            script = bench_script(len(gun.player.unit.profile.drive.speeds_hz))
-            rng = np.random.default_rng([seed, *unit.device.encode()])
-            (folder / unit.clinic).mkdir(parents=True, exist_ok=True)
-            write_bench(folder / unit.clinic, unit.device, script, at_bench, rng, LoadcellClock())
+        if not is_done(folder, gun.player.id):
+            put_at_bench(folder, gun, seed)
 
 
 if __name__ == "__main__":

@@ -32,9 +32,9 @@ class Screen:
     seen: bool = False  # whether a live value has come
     _raises: set[tuple[str, int]] = field(default_factory=set)  # alarms and how often each rose
 
-    def begin(self, guns: int, page_url: str | None) -> None:
+    def begin(self, guns: int, broker_url: str, page_url: str | None) -> None:
         """Everything runs; the guns come next."""
-        self.console.print(f"{guns} simulated guns on a broker of this machine; Ctrl-C ends it")
+        self.console.print(f"{guns} simulated guns on {broker_url}; Ctrl-C ends it")
         if page_url is not None:
             self.console.print(f"Page: [bold]{page_url}[/]")
 

@@ -15,6 +15,7 @@ import time
 from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final, TypeVar
 
@@ -33,7 +34,6 @@ from pipeline.cli.therapist import Therapist
 from pipeline.config import (
     BrokerSection,
     CalibrationSection,
-    PageSection,
     Settings,
     StoreSection,
     load,
@@ -63,6 +63,8 @@ class Plan:
     page: bool
     seed: int
     data: Path | None
+    therapist: bool = True
+    bench: bool = True
     influx: str | None = None
 
 
@@ -106,6 +108,9 @@ def _locked(directory: Path) -> IO[str]:
 
 def _prepare(plan: Plan, directory: Path) -> Mapping[DeviceId, Calibration]:
     """Compile the kernels, on another core put the units on their bench, then calibrate them."""
+    if not plan.bench:
+        compiling.compile_kernels()
+        return {}
     units = Units(plan.guns, plan.seed, directory / "calibration")
     with units.at_the_bench():
         compiling.compile_kernels()
@@ -114,12 +119,13 @@ def _prepare(plan: Plan, directory: Path) -> Mapping[DeviceId, Calibration]:
 
 def _settings(plan: Plan, directory: Path) -> Settings:
     """What the environment says, but for what makes it a demo."""
+    settings = load(None)
+    place = {"enabled": plan.page, "host": HOST, "port": _page_port(plan.port)}
     section: dict[str, Section] = {
         "store": StoreSection(directory=directory / "store"),
         "calibration": CalibrationSection(directory=directory / "calibration"),
-        "page": PageSection(enabled=plan.page, host=HOST, port=_page_port(plan.port)),
+        "page": settings.page.model_copy(update=place),
     }
-    settings = load(None)
     if plan.influx is not None:
         section["influx"] = settings.influx.model_copy(update={"url": plan.influx})
     return settings.model_copy(update=section)
@@ -146,7 +152,7 @@ class _Course:
     ) -> None:
         self._plan = plan
         self._settings = settings
-        self._guns = replace(known_guns(settings), calibrations=units)
+        self._guns = replace(known_guns(settings), calibrations=dict(units))
         self._screen = screen
         self._ready = asyncio.Event()
 
@@ -176,12 +182,12 @@ class _Course:
         return Pipeline(
             self._settings.model_copy(update={"broker": section}),
             self._guns,
-            listeners=(self._screen, therapist),
-            ready=self._say_ready,
+            listeners=(self._screen, therapist) if self._plan.therapist else (self._screen,),
+            ready=partial(self._say_ready, broker.mqtt_url),
         )
 
-    def _say_ready(self, page_url: str | None) -> None:
-        self._screen.begin(self._plan.guns, page_url)
+    def _say_ready(self, broker_url: str, page_url: str | None) -> None:
+        self._screen.begin(self._plan.guns, broker_url, page_url)
         self._ready.set()
 
     async def _play(self, url: str, asked_to_stop: asyncio.Event) -> FleetBooks:

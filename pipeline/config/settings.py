@@ -302,7 +302,7 @@ class CaptureSection(Section):
     """
 
     # 30 s of a gun at 1600 Hz are 390 kB, 320 kB on the disk: 5 GB hold 15,000 alarms. 600 MB are
-    # 20 s of 2,000 such guns (284 kB each, with what Python adds), the fleet that one process is
+    # 21 s of 2,000 such guns (298 kB each, with what Python adds), the fleet that one process is
     # built for. Engineering choices.
 
     enabled: bool = Field(
@@ -325,8 +325,9 @@ class CaptureSection(Section):
         600.0,
         ge=1.0,
         allow_inf_nan=False,
-        description="Memory for the last 20 s of all guns [MB]. A gun at 1600 Hz takes 0.3 MB;"
-        " where that is not enough for all, captures begin later, and it is said.",
+        description="Memory for the last 21 s of all guns [MB]. A gun at 1600 Hz takes 0.3 MB;"
+        " where that is not enough for all, captures begin later, and it is said. With"
+        " `broker.nats_url` it holds 4 s: what came before is read from the broker's log.",
     )
     sessions: bool = Field(
         False,

@@ -130,6 +130,12 @@ def to_badge(alarm: Alarm, gun_now_ns: int) -> Badge:
     )
 
 
+def _peak(alarm: Alarm) -> str:
+    """Where it is not what is shown as the value already."""
+    shown = words.quantity(alarm.peak, alarm)
+    return shown if shown != words.quantity(alarm.value, alarm) else ""
+
+
 def to_line(alarm: Alarm, gun_now_ns: int, asked: Asked | None = None) -> AlarmLine:
     row = ALARMS.get(alarm.rule)
     return AlarmLine(
@@ -146,7 +152,7 @@ def to_line(alarm: Alarm, gun_now_ns: int, asked: Asked | None = None) -> AlarmL
         waits=alarm.state in WAITING,
         age_s=age_s(alarm, gun_now_ns),
         evidence=words.evidence(alarm, is_over=not is_active(alarm)),
-        peak=words.quantity(alarm.peak, alarm) if is_active(alarm) else "",
+        peak=_peak(alarm) if is_active(alarm) else "",
         site=words.site_words(alarm.site),
         operator=alarm.operator,
         advice=row.advice if row is not None else "",

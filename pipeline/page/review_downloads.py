@@ -89,6 +89,20 @@ async def samples(clinic: Name, device: Name, name: CaptureName) -> Response:
     return Response(columns, media_type="application/octet-stream")
 
 
+@router.get("/session/{clinic}/{device}/samples")
+async def stretch(
+    clinic: Name, device: Name, session_id: SessionId, from_ms: int, to_ms: int
+) -> Response:
+    """What is kept of a part of a session: float32, seconds, z and current, one after the other."""
+    gun, (from_ns, to_ns) = DeviceId(clinic, device), (from_ms * 1_000_000, to_ms * 1_000_000)
+    try:
+        found = await library_of_app().stretch(gun, session_id, from_ns, to_ns)
+    except (StoreError, RecordingError) as error:
+        return PlainTextResponse(f"{error}.", UNAVAILABLE)
+    columns = b"" if found is None else found.astype("<f4").T.tobytes()
+    return Response(columns, media_type="application/octet-stream")
+
+
 async def _session(clinic: str, device: str, session_id: str) -> SessionData | Response:
     try:
         found = await library_of_app().session(DeviceId(clinic, device), session_id)

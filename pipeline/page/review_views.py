@@ -100,7 +100,7 @@ async def session_page(
             "raw_files": len(found.raw_files),
             "has_values": bool(review.history.rows),
         }
-        SessionPanel(message, (charts.session_options(review), charts.SESSION_PX))
+        SessionPanel(message, (charts.session_options(review), charts.session_px(review)))
 
 
 @ui.page("/compare", response_timeout=ANSWER_S)

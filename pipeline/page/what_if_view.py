@@ -10,7 +10,7 @@ import asyncio
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Final
 
 import orjson
@@ -135,7 +135,9 @@ class WhatIfPanel(
             overrides[str(site)][limit] = float(value)
         shelves = self._library.shelves
         tried = with_overrides(overrides, shelves.sites)
-        return Trial(shelves.judge, shelves.sites, tried, self._sources[asked["source"]].logs)
+        # As they are now: one may be accepted while this is on its way to the other process.
+        judge = replace(shelves.judge, calibrations=dict(shelves.judge.calibrations))
+        return Trial(judge, shelves.sites, tried, self._sources[asked["source"]].logs)
 
 
 @ui.page(WHAT_IF, response_timeout=ANSWER_S)

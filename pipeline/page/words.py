@@ -105,6 +105,9 @@ _UNITLESS: Mapping[str, str] = MappingProxyType(
 )
 
 
+_OF_ONE = {"frames": "frame"}
+
+
 def evidence(alarm: Alarm, *, is_over: bool) -> str:
     """The value against its setpoint: `63 N, limit 50 N`; empty where the rule has neither.
 
@@ -133,6 +136,7 @@ def words_of(value: float | None, unit: str) -> str:
     digits = 0 if abs(shown) >= 100 else 1 if abs(shown) >= 10 else 2
     number = f"{shown:.{digits}f}"
     number = number.rstrip("0").rstrip(".") if digits else number
+    unit = _OF_ONE.get(unit, unit) if number == "1" else unit
     return number if unit == "1" else f"{number} {unit}"
 
 

@@ -3,9 +3,10 @@
 A `Source` yields `Batch(messages, position)` and keeps everything after the last committed
 position deliverable again. Three kinds: `mqtt`, any broker, whose unacknowledged window is the only
 thing that holds it back; `nats`, the durable log behind nats-server's MQTT listener; `recording`,
-which needs no commit. Decodes nothing; `pipeline.mqtt` and `pipeline.jetstream` speak the
-protocols. What a broker had retained comes first after a new subscription and may be old: it is a
-message like any other, and its own `t_ns` and `boot_id` say how old.
+which needs no commit. `log_past` reads the newest of the durable log again, for the black box.
+Decodes nothing; `pipeline.mqtt` and `pipeline.jetstream` speak the protocols. What a broker had
+retained comes first after a new subscription and may be old: it is a message like any other, and
+its own `t_ns` and `boot_id` say how old.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from pipeline.mqtt import ANONYMOUS, PORTS, Credentials, MqttProtocol
+from pipeline.sources.log_past import LogPast
 from pipeline.sources.mqtt import QOS0_PENDING_MAX, MqttSource
 from pipeline.sources.nats import NatsSource
 from pipeline.sources.nats import examine as examine_log
@@ -24,6 +26,7 @@ __all__ = [
     "BATCH_MESSAGES",
     "QOS0_PENDING_MAX",
     "Batch",
+    "LogPast",
     "MqttSource",
     "NatsSource",
     "Position",

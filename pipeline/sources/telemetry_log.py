@@ -13,11 +13,13 @@ import base64
 import hashlib
 import re
 import time
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
 
 from pipeline.jetstream import JetStream, JsonObject, RequestError
 from pipeline.link import BrokerError
+from pipeline.model import DeviceId, Received
 
 STREAM: Final = "TEL"
 MQTT_STREAM: Final = "$MQTT_msgs"
@@ -31,6 +33,7 @@ _PROBE: Final = "probe/path"  # no filter of the pipeline's matches it on a brok
 ACK_WAIT_S: Final = 86_400.0  # a new connection asks again by itself: never by waiting
 PROOF_S_MAX: Final = 10.0  # engineering choices: it takes milliseconds, or what a killed server
 PROOF_POLL_S: Final = 0.02  # needs to feed what it held
+READ_MESSAGES: Final = 512  # of one gun at once: half a minute of most; engineering choice
 
 _STREAM_NOT_FOUND: Final = 10_059  # JetStream's error codes
 _MESSAGE_NOT_FOUND: Final = 10_037
@@ -110,6 +113,7 @@ async def _make_stream(log: JetStream, bytes_max: int) -> None:
         "storage": "file",
         "max_bytes": bytes_max,
         "discard": "old",  # of a fleet that nobody has watched for so long, the newest matters
+        "allow_direct": True,  # so that `frames_since` needs no consumer
         "sources": [
             {
                 "name": MQTT_STREAM,
@@ -155,6 +159,57 @@ async def topics_held(log: JetStream) -> set[str | None]:
         held |= set(page)
         if not page or len(held) >= answer.get("total", 0):
             return {topic_of(subject) for subject in held}
+
+
+async def frames_since(log: JetStream, id_: DeviceId, since_ns: int) -> list[Received]:
+    """A gun's frames that were stored since then and still are, as NatsSource gives them."""
+    wanted = f"tel.*.{id_.clinic}.{id_.device}.telemetry"
+    place: JsonObject = {"start_time": _rfc3339(since_ns)}
+    found: list[Received] = []
+    while True:
+        request = {"batch": READ_MESSAGES, "next_by_subj": wanted, **place}
+        *messages, end = await log.ask_many(f"DIRECT.GET.{STREAM}", request)
+        for each in messages:
+            stored_at_ns = _nanoseconds((each.headers or {})["Nats-Time-Stamp"])
+            topic = f"massage/v1/{id_.clinic}/{id_.device}/telemetry"
+            found.append(Received(stored_at_ns, topic, each.data))
+        if not messages or (end.headers or {}).get("Nats-Num-Pending") == "0":
+            return found
+        place = {"seq": int((messages[-1].headers or {})["Nats-Sequence"]) + 1}
+
+
+async def release(log: JetStream, holder: str, before_ns: int) -> None:
+    """Let the consumer `holder` no longer keep what was stored before then."""
+    request = {"start_time": _rfc3339(before_ns), "next_by_subj": "tel.>"}
+    try:
+        first = (await log.ask(f"STREAM.MSG.GET.{STREAM}", request))["message"]["seq"]
+    except RequestError as error:
+        if error.code != _MESSAGE_NOT_FOUND:
+            raise
+        first = await _next_sequence(log)
+    await log.ask(f"CONSUMER.RESET.{STREAM}.{holder}", {"seq": first})
+
+
+async def forget_holder(log: JetStream, holder: str) -> None:
+    """Delete it; by itself that does not let go what it alone still kept (nats-server 2.15)."""
+    await log.ask(f"CONSUMER.RESET.{STREAM}.{holder}", {"seq": await _next_sequence(log)})
+    await log.ask(f"CONSUMER.DELETE.{STREAM}.{holder}")
+
+
+async def _next_sequence(log: JetStream) -> int:
+    return int((await log.ask(f"STREAM.INFO.{STREAM}"))["state"]["last_seq"]) + 1
+
+
+def _rfc3339(t_ns: int) -> str:
+    seconds, rest_ns = divmod(max(t_ns, 0), 1_000_000_000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest_ns:09}Z"
+
+
+def _nanoseconds(rfc3339: str) -> int:
+    """To the last digit, which datetime has not."""
+    whole, _, rest = rfc3339.removesuffix("Z").partition(".")
+    seconds = round(datetime.fromisoformat(f"{whole}+00:00").timestamp())
+    return seconds * 1_000_000_000 + int(rest.ljust(9, "0"))
 
 
 def probe_topic(name: str) -> str:

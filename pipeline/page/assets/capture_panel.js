@@ -2,7 +2,7 @@
 
 import { onMounted, ref } from "vue";
 import { PriorityIcon } from "myoguard_parts";
-import { ZoomButtons, captureAddress, chartOf, clock, dayOf, sessionAddress, showWindow } from "review_parts";
+import { ZoomButtons, captureAddress, clock, dayOf, drawnChart, sessionAddress, showWindow } from "review_parts";
 
 const COLUMNS = ["x", "y", "z", "current"]; // after the time; the server sends them one after the other
 
@@ -18,11 +18,6 @@ function seriesOf(buffer) {
     }
     return { id, data };
   });
-}
-
-async function drawn(id) {
-  for (let tries = 0; tries < 200 && !chartOf(id); tries += 1) await new Promise((done) => setTimeout(done, 50));
-  return chartOf(id);
 }
 
 export default {
@@ -59,7 +54,7 @@ export default {
       try {
         const answer = await fetch(`/download${captureAddress(alarm, told.name)}.samples`);
         if (!answer.ok) throw new Error(await answer.text());
-        const [chart, buffer] = await Promise.all([drawn(props.chart), answer.arrayBuffer()]);
+        const [chart, buffer] = await Promise.all([drawnChart(props.chart), answer.arrayBuffer()]);
         chart.setOption({ series: seriesOf(buffer) });
         state.value = "";
       } catch (failure) {

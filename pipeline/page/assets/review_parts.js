@@ -47,6 +47,11 @@ export function chartOf(id) {
   return window.getElement?.(id)?.chart ?? null;
 }
 
+export async function drawnChart(id) {
+  for (let tries = 0; tries < 200 && !chartOf(id); tries += 1) await new Promise((done) => setTimeout(done, 50));
+  return chartOf(id);
+}
+
 export function showWindow(id, from, to) {
   chartOf(id)?.dispatchAction({ type: "dataZoom", dataZoomIndex: 0, startValue: from, endValue: to });
 }

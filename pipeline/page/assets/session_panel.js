@@ -1,14 +1,59 @@
 // One session: its figures against guidance, its chart, its alarms with their black boxes.
 
-import { computed, ref } from "vue";
-import { PriorityIcon } from "myoguard_parts";
+import { computed, onMounted, ref } from "vue";
+import { PriorityIcon, may } from "myoguard_parts";
 import {
-  VerdictIcon, ZoomButtons, captureAddress, clock, dayOf, downloadAddress, length, sessionAddress, sessionKey,
-  showWindow, span,
+  VerdictIcon, ZoomButtons, captureAddress, clock, dayOf, downloadAddress, drawnChart, length, sessionAddress,
+  sessionKey, showWindow, span,
 } from "review_parts";
 
 const AROUND_MS = 15000; // shown to each side of an alarm
+const RAW_MS = 120000; // single samples are drawn where no more than this is in sight
+const SETTLED_MS = 150; // after the last move of the chart, they are fetched
+const RAW_LINES = ["raw_z", "raw_a"]; // after the time; the server sends them one after the other
 const BAR_END_S = 120; // the bar of a site ends at what guidance ends at
+
+// The chart's raw panels, filled with what is kept of the part in sight; gives the words about it.
+function useRaw(id, line, kept) {
+  const whole = kept.length === 1 && kept[0].to_ms - kept[0].from_ms > RAW_MS;
+  const where = whole ? "Every sample is kept" : "Every sample is kept where the lowest panels are shaded";
+  const far = `${where}: zoom in to two minutes or less to see them.`;
+  const said = ref(far);
+  let asked = 0;
+  let timer = 0;
+  function fill(chart, data) {
+    chart.setOption({ series: RAW_LINES.map((name, order) => ({ id: name, data: data[order] ?? [] })) });
+  }
+  async function load(chart) {
+    const [zoom] = chart.getOption().dataZoom;
+    const [from, to] = [Math.floor(zoom.startValue), Math.ceil(zoom.endValue)];
+    const turn = (asked += 1);
+    const near = to - from <= RAW_MS;
+    if (!near || !kept.some((span) => span.from_ms < to && from < span.to_ms)) {
+      said.value = near ? "Of this part no single samples are kept." : far;
+      fill(chart, []);
+      return;
+    }
+    said.value = "Fetching the samples…";
+    const answer = await fetch(`${downloadAddress(line, "samples")}&from_ms=${from}&to_ms=${to}`);
+    if (turn !== asked) return; // the chart has moved on
+    const values = answer.ok ? new Float32Array(await answer.arrayBuffer()) : new Float32Array();
+    const count = values.length / (RAW_LINES.length + 1);
+    const points = (order) => Array.from({ length: count }, (_, at) => [from + 1000 * values[at], values[(order + 1) * count + at]]);
+    if (turn !== asked) return;
+    fill(chart, RAW_LINES.map((_, order) => points(order)));
+    said.value = answer.ok ? "The lowest panels show every sample that is kept, or the extremes of several." : await answer.text();
+  }
+  onMounted(async () => {
+    const chart = await drawnChart(id);
+    chart?.on("datazoom", () => {
+      clearTimeout(timer);
+      timer = setTimeout(() => load(chart), SETTLED_MS);
+    });
+    if (chart) load(chart); // a short session is in sight whole
+  });
+  return said;
+}
 
 export default {
   components: { PriorityIcon, VerdictIcon, ZoomButtons },
@@ -24,6 +69,7 @@ export default {
           <a class="button" :href="file('table.csv')" download>CSV</a>
           <a class="button" :href="file('table.parquet')" download>Parquet</a>
           <a class="button" :href="file('picture.png')" download>Picture</a>
+          <a class="button" v-if="raw_files && may('therapist')" :href="whatIf">Try other limits</a>
         </nav>
       </header>
       <ul class="figures card">
@@ -33,6 +79,7 @@ export default {
         <section class="charts" aria-labelledby="chart-title">
           <div class="charts-head"><h2 id="chart-title">Over time</h2><ZoomButtons v-if="has_values" :chart="chart"/></div>
           <p class="plain" v-if="review.is_cut">The first four hours are shown.</p>
+          <p class="plain" v-if="about_raw" role="status">{{ about_raw }}</p>
           <p class="empty" v-if="!has_values">The seconds of this session are not in the store any more; its summary is.</p>
           <div v-show="has_values" tabindex="-1" ref="drawn"><slot></slot></div>
         </section>
@@ -118,10 +165,12 @@ export default {
       drawn.value.scrollIntoView({ behavior: smooth ? "smooth" : "auto", block: "start" });
       drawn.value.focus({ preventScroll: true });
     }
+    const about_raw = has_values && review.raw.length ? useRaw(props.chart, line, review.raw) : null;
     const kept = raw_files ? "kept whole, raw" : null;
     return {
-      review, line, has_values, figures, sites, bands, occurrences, show, drawn,
+      review, line, raw_files, may, has_values, about_raw, figures, sites, bands, occurrences, show, drawn,
       key: sessionKey(line),
+      whatIf: `/what-if?session=${encodeURIComponent(sessionKey(line))}`,
       others: others.map((other) => ({ key: sessionKey(other), name: `${dayOf(other.started_ms)}, ${clock(other.started_ms)}, ${other.operator ?? other.device}` })),
       when: `${dayOf(line.started_ms)}, ${span(line)}`,
       who: computed(() => [line.operator, line.device, line.clinic, `session ${line.session_id}`, kept].filter(Boolean).join(" · ")),

@@ -5,7 +5,8 @@ import { clock, dayOf, length, sessionAddress, sessionKey, span } from "review_p
 
 // An open session is summed up once a minute: until then it has no figures, which is not nought.
 function figuresOf(line) {
-  if (!line.contact_s) return { sites: line.ended_ms ? "no contact" : "", contact: "–", force: "–", dwell: "–" };
+  if (!line.contact_s && !line.ended_ms) return { sites: "not summed up yet", contact: "–", force: "–", dwell: "–" };
+  if (!line.contact_s) return { sites: "no contact", contact: "–", force: "–", dwell: "–" };
   return {
     sites: line.sites.join(", "),
     contact: length(line.contact_s),
@@ -49,7 +50,7 @@ export default {
               <dl><div><dt>In contact</dt><dd>{{ line.contact }}</dd></div>
                 <div><dt>Force</dt><dd>{{ line.force }}</dd></div>
                 <div><dt>One spot</dt><dd>{{ line.dwell }}</dd></div>
-                <div :class="{ some: line.alarms }"><dt>Alarms</dt><dd>{{ line.alarms || "none" }}</dd></div></dl>
+                <div :class="{ some: line.alarms }"><dt>Alarms</dt><dd>{{ line.alarms || (line.ended_ms ? "none" : "–") }}</dd></div></dl>
             </li>
           </ul>
         </section>

@@ -20,6 +20,10 @@ from pipeline.page.review.waveform import Waveform
 SITE_PX = 30
 SLIDER_PX = 46
 SESSION_PX = charts.HEIGHT_PX + SITE_PX + TITLE_PX + SLIDER_PX
+# Below the others where single samples are kept of a part; the browser fetches what is in sight.
+_RAW = (("raw_z", "Raw acceleration along the stroke, g", 110), ("raw_a", "Raw current, A", 80))
+RAW_PX = sum(height + TITLE_PX for *_, height in _RAW)
+_RAW_SHADE: Options = {"color": "var(--value)", "opacity": 0.07}
 TITLE_STYLE: Options = {"color": "var(--ink)", "fontSize": 14, "fontWeight": 500}
 
 # A bar a site with its name inside; the name stays in sight while its bar is half out of it. The
@@ -46,6 +50,9 @@ def session_options(review: SessionReview) -> Options:
     for part in (*grids, *titles):
         part["top"] = cast("int", part["top"]) + SITE_PX + TITLE_PX
     x_axes, y_axes = _dicts(options["xAxis"]), _dicts(options["yAxis"])
+    series = _dicts(options["series"])
+    if review.raw:
+        _add_raw(review, grids, titles, x_axes, y_axes, series)
     last = len(grids)
     x_axis = dict(x_axes[0]) | {"gridIndex": last, "splitLine": {"show": False}}
     x_axis |= {"axisLabel": {"show": False}, "axisTick": {"show": False}}
@@ -59,8 +66,38 @@ def session_options(review: SessionReview) -> Options:
         "xAxis": [*x_axes, x_axis],
         "yAxis": [*y_axes, {"type": "value", "gridIndex": last, "show": False}],
         "dataZoom": _zoom(last + 1),
-        "series": [*_dicts(options["series"]), _sites(review, last)],
+        "series": [*series, _sites(review, last)],
     }
+
+
+def session_px(review: SessionReview) -> int:
+    return SESSION_PX + (RAW_PX if review.raw else 0)
+
+
+def _add_raw(
+    review: SessionReview,
+    grids: list[Options],
+    titles: list[Options],
+    x_axes: list[Options],
+    y_axes: list[Options],
+    series: list[Options],
+) -> None:
+    """Panels that stay empty until one looks closely enough; shaded where there is something."""
+    spans: list[charts.Json] = [[{"xAxis": s.from_ms}, {"xAxis": s.to_ms}] for s in review.raw]
+    top_px = cast("int", grids[-1]["top"]) + cast("int", grids[-1]["height"]) + TITLE_PX
+    bottom = x_axes[-1]
+    x_axes[-1] = dict(x_axes[0]) | {"gridIndex": len(grids) - 1}
+    for at, (name, title, height) in enumerate(_RAW):
+        axis = len(grids)
+        grids.append({"left": LEFT_PX, "right": RIGHT_PX, "top": top_px, "height": height})
+        titles.append(_title(title, top_px))
+        base = bottom if at == len(_RAW) - 1 else x_axes[0]
+        x_axes.append(dict(base) | {"gridIndex": axis})
+        y_axes.append(_plain_axis(axis) | {"scale": True})
+        shade: Options = {"silent": True, "itemStyle": _RAW_SHADE, "data": spans}
+        series.append(_wave(name, "var(--value)", axis) | {"markArea": shade})
+        series[-1]["tooltip"] = {"show": False}
+        top_px += height + TITLE_PX
 
 
 def _description(review: SessionReview) -> str:

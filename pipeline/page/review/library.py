@@ -12,19 +12,24 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import chain
 from pathlib import Path
 from typing import Final, TypeVar
 
-from pipeline.capture import CaptureFolder, read_recording, session_files
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.capture import CaptureFolder, pieces_within, read_recording, session_files
 from pipeline.model import Alarm, DeviceId, FeatureSecond, SessionSummary
 from pipeline.page.review.session import (
     SessionLine,
     SessionReview,
+    captured_spans_ns,
     make_review,
     span_ns,
     to_line,
 )
-from pipeline.page.review.waveform import Waveform, make_waveform
+from pipeline.page.review.waveform import Waveform, make_stretch, make_waveform
 from pipeline.sites import SiteTable
 from pipeline.store import (
     AlarmFilter,
@@ -42,6 +47,8 @@ KNOWN_MAX: Final = 2_000
 SECONDS_MAX: Final = 14_400
 TRANSITIONS_MAX: Final = 2_000
 NS_PER_S: Final = 1_000_000_000
+# Of which single samples are drawn at once: four pieces of a session at most. Engineering choice.
+STRETCH_NS_MAX: Final = 120 * NS_PER_S
 AnswerT = TypeVar("AnswerT")
 
 
@@ -124,6 +131,17 @@ class Library:
         """None where it is not kept, or not of that gun. Raises StoreError, RecordingError."""
         return await self._ask(lambda store: self._capture(store, id_, name))
 
+    async def stretch(
+        self, id_: DeviceId, session_id: str, from_ns: int, to_ns: int
+    ) -> NDArray[np.float32] | None:
+        """The raw samples that are kept of a part of a session. Raises StoreError, RecordingError.
+
+        None where there are none, or where the part is longer than STRETCH_NS_MAX.
+        """
+        if not 0 < to_ns - from_ns <= STRETCH_NS_MAX:
+            return None
+        return await self._ask(lambda store: self._stretch(store, id_, session_id, from_ns, to_ns))
+
     async def captures(self) -> list[tuple[Alarm, Path]]:
         """The latest alarms that have a capture on the disk, newest first. Raises StoreError."""
         return await self._ask(self._latest_captures)
@@ -150,12 +168,14 @@ class Library:
             AlarmFilter(clinic=id_.clinic, device=id_.device, session_id=session_id),
             TRANSITIONS_MAX,
         )
+        raw_files = session_files(self.shelves.captures / "sessions", id_, session_id)
         review = make_review(
             summary,
             seconds,
             said,
             self.shelves.sites,
             self._on_disk(said),
+            kept_whole=bool(raw_files),
             is_cut=len(seconds) == SECONDS_MAX,
         )
         return SessionData(
@@ -164,8 +184,22 @@ class Library:
             seconds=tuple(each for each in seconds if each.last.session_id == session_id),
             alarms=tuple(each.alarm for each in reversed(said)),
             others=_others(store, summary),
-            raw_files=tuple(session_files(self.shelves.captures / "sessions", id_, session_id)),
+            raw_files=tuple(raw_files),
         )
+
+    def _stretch(
+        self, store: StoreReader, id_: DeviceId, session_id: str, from_ns: int, to_ns: int
+    ) -> NDArray[np.float32] | None:
+        said = store.alarm_history(
+            AlarmFilter(clinic=id_.clinic, device=id_.device, session_id=session_id),
+            TRANSITIONS_MAX,
+        )
+        spans = captured_spans_ns([each.alarm for each in said], self._on_disk(said))
+        names = [name for name, (begin, end) in spans.items() if begin < to_ns and from_ns < end]
+        paths = [path for name in names if (path := self._captures.find(name)) is not None]
+        pieces = session_files(self.shelves.captures / "sessions", id_, session_id)
+        paths += pieces_within(pieces, from_ns, to_ns)
+        return make_stretch(chain.from_iterable(map(read_recording, paths)), from_ns, to_ns)
 
     def _on_disk(self, said: tuple[AlarmTransition, ...]) -> frozenset[str]:
         names = {each.alarm.capture for each in said if each.alarm.capture is not None}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from pipeline.capture import AFTER_NS, BEFORE_NS
 from pipeline.model import Alarm, FeatureSecond, Priority, SessionSummary
 from pipeline.page import alarm_lines, words
 from pipeline.page.history import History, make_history
@@ -28,6 +29,14 @@ class SiteSpan:
     """For how long the console said this site was treated."""
 
     site: str
+    from_ms: int
+    to_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class RawSpan:
+    """Of this span every sample is kept."""
+
     from_ms: int
     to_ms: int
 
@@ -80,6 +89,7 @@ class SessionReview:
     checks: tuple[Check, ...]
     guidance: tuple[str, ...]
     histogram_s: tuple[float, ...]
+    raw: tuple[RawSpan, ...]  # where single samples can be looked at
     is_cut: bool  # there is more of it than is shown
 
 
@@ -140,9 +150,13 @@ def make_review(
     sites: SiteTable,
     kept: frozenset[str],
     *,
+    kept_whole: bool = False,
     is_cut: bool,
 ) -> SessionReview:
-    """`transitions` are the session's, newest first; `kept` the captures that are on the disk."""
+    """`transitions` are the session's, newest first; `kept` the captures that are on the disk.
+
+    `kept_whole`: every sample of the session is on the disk, too.
+    """
     said = list(transitions)
     own = [second for second in seconds if second.last.session_id == summary.session_id]
     summary = up_to_date(summary, own)
@@ -156,8 +170,34 @@ def make_review(
         checks=checks(summary, own, sites),
         guidance=summary.guidance,
         histogram_s=summary.force_histogram_s,
+        raw=_raw_spans([each.alarm for each in said], kept, (from_ns, to_ns), kept_whole),
         is_cut=is_cut,
     )
+
+
+def _raw_spans(
+    alarms: Iterable[Alarm], kept: frozenset[str], range_ns: tuple[int, int], kept_whole: bool
+) -> tuple[RawSpan, ...]:
+    """In order, without overlaps."""
+    from_ns, to_ns = range_ns
+    spans = [(from_ns, to_ns)] if kept_whole else list(captured_spans_ns(alarms, kept).values())
+    joined: list[RawSpan] = []
+    for begin, end in sorted((max(b, from_ns), min(e, to_ns)) for b, e in spans):
+        if joined and begin // NS_PER_MS <= joined[-1].to_ms:
+            joined[-1] = RawSpan(joined[-1].from_ms, max(joined[-1].to_ms, end // NS_PER_MS))
+        elif begin < end:
+            joined.append(RawSpan(begin // NS_PER_MS, end // NS_PER_MS))
+    return tuple(joined)
+
+
+def captured_spans_ns(alarms: Iterable[Alarm], kept: frozenset[str]) -> dict[str, tuple[int, int]]:
+    """The sample times that captures cover, by name; of an alarm's records any order will do."""
+    first_ns: dict[str, int] = {}
+    for alarm in alarms:
+        if alarm.capture is not None and alarm.capture in kept:
+            known_ns = first_ns.get(alarm.capture, alarm.changed_at_ns)
+            first_ns[alarm.capture] = min(known_ns, alarm.changed_at_ns)
+    return {name: (at - BEFORE_NS, at + AFTER_NS) for name, at in first_ns.items()}
 
 
 def _range(summary: SessionSummary, own: Sequence[FeatureSecond]) -> tuple[int, int]:

@@ -24,6 +24,7 @@ Floats: TypeAlias = NDArray[np.float64]
 # 30 s at 1600 Hz are 48,000 samples; at 6400 Hz every sample would be four times that, and a page
 # of 7 MB. Beyond it the middle is shown. Engineering choice.
 SAMPLES_MAX: Final = 100_000
+NS_PER_S: Final = 1_000_000_000
 # Half a second resolves 2 Hz: f0, f0/2 and the harmonics of a 20 Hz gun stand apart.
 SPECTRUM_S: Final = 0.5
 TOP_HZ: Final = 400.0  # ten harmonics of 40 Hz; above it little is said. Engineering choice
@@ -36,6 +37,8 @@ _STRETCHED: Final = (
     '<image width="100%" height="100%" preserveAspectRatio="none" href="{}"/></svg>'
 )
 PAUSE: Final = 1.5  # sample intervals; more between two frames is a gap, and drawn as one
+# Of a session's chart, which no screen shows at once: two to each of the pixels of a large one.
+POINTS_MAX: Final = 4_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,6 +99,38 @@ def make_waveform(messages: Iterable[Received], at_ns: int) -> Waveform | None:
     )
 
 
+def make_stretch(
+    messages: Iterable[Received], from_ns: int, to_ns: int
+) -> NDArray[np.float32] | None:
+    """What lies between two moments: seconds from the first, z [g], current [A], in rows.
+
+    Every sample up to POINTS_MAX of them; of more, the extremes of each of so many pieces of time.
+    None where there is no sample.
+    """
+    frames = [each for each in frames_of(messages) if from_ns - NS_PER_S <= each.t0_ns < to_ns]
+    if not frames:
+        return None
+    samples = np.concatenate([_block(frame, from_ns) for frame in frames])[:, [0, 3, 4]]
+    length_s = (to_ns - from_ns) / NS_PER_S
+    samples = samples[(samples[:, 0] >= 0.0) & (samples[:, 0] < length_s)]
+    if not len(samples):
+        return None
+    rate_hz = float(np.median([frame.rate_hz for frame in frames]))
+    if len(samples) > POINTS_MAX:
+        samples, rate_hz = _extremes(samples, length_s), POINTS_MAX / 2 / length_s
+    return _with_breaks(samples, rate_hz).astype(np.float32)
+
+
+def _extremes(samples: Floats, length_s: float) -> Floats:
+    """Two rows for each piece of time that has samples: the smallest values, then the largest."""
+    pieces = (samples[:, 0] * (POINTS_MAX / 2 / length_s)).astype(np.int64)
+    starts = np.flatnonzero(np.diff(pieces, prepend=-1))
+    found = np.empty((len(starts), 2, samples.shape[1]))
+    found[:, 0] = np.minimum.reduceat(samples, starts)
+    found[:, 1] = np.maximum.reduceat(samples, starts)
+    return found.reshape(-1, samples.shape[1])
+
+
 def _around(samples: Floats) -> Floats:
     """SAMPLES_MAX of them, with the moment in the middle."""
     middle = int(np.searchsorted(samples[:, 0], 0.0))
@@ -105,7 +140,7 @@ def _around(samples: Floats) -> Floats:
 
 def _block(frame: Frame, at_ns: int) -> Floats:
     lsb = np.array([frame.accel_g_per_lsb] * 3 + [frame.current_a_per_lsb])
-    begins_s = (frame.t0_ns - at_ns) / 1e9
+    begins_s = (frame.t0_ns - at_ns) / NS_PER_S
     times = begins_s + np.arange(len(frame.samples_lsb)) / frame.rate_hz
     return np.column_stack([times, frame.samples_lsb * lsb])
 
