@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import servers
+import structlog
 from playwright.sync_api import Browser
 
 from devices import performance
@@ -23,9 +24,16 @@ def compiled() -> None:
     performance.warm_up()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(autouse=True)
+def own_log() -> Iterator[None]:
+    """A command run in this process says where its log goes; the next test is not bound by it."""
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One for all tests of the page; each opens windows of its own."""
+    """One for a module, not for all: while it is open, this thread has an event loop running."""
     from page_server import chromium  # noqa: PLC0415 -- seconds, and few tests want it
 
     with chromium() as opened:
