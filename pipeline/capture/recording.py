@@ -122,6 +122,7 @@ class RecordingWriter:
             columns = zip(*self._pending, strict=True)
             arrays = [pa.array(c, f.type) for c, f in zip(columns, _SCHEMA, strict=True)]
             self._writer.write_table(pa.table(arrays, schema=_SCHEMA))
+            self._file.flush()
             self._pending, self._pending_bytes = [], 0
 
     @contextmanager
