@@ -21,9 +21,9 @@ from pipeline.model import DeviceId, Frame
 from tests import signals
 
 SECONDS = 3
-# Measured 19 and 29, of a frame that ends a hop in contact: ordering, its header, its Features.
+# Measured 19 and 41, of a frame that ends a hop in contact: ordering, its header, its Features.
 CALLS_A_FRAME = 20
-CALLS_A_BATCH = 32
+CALLS_A_BATCH = 44
 
 
 def frames_of(guns: int) -> Iterator[list[tuple[int, Frame]]]:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chaos.plan import Plan
+from devices.recording import START_NS
 from pipeline.app import make_monitor
 from pipeline.cli.gun_models import known_guns
 from pipeline.config import Settings
@@ -103,7 +104,7 @@ def _in_order(plan: Plan) -> Iterator[Received]:
     pace = plan.size.seconds / plan.size.publish_s
     due = heapq.merge(*plan.guns, key=lambda each: each.due_s)
     for each in due:
-        yield Received(10**18 + round(each.due_s / pace * 1e9), *each.packet)
+        yield Received(START_NS + round(each.due_s / pace * 1e9), *each.packet)
 
 
 def _compare_letters(plan: Plan, store: Path) -> tuple[int, int]:
