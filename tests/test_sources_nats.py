@@ -201,12 +201,21 @@ def test_a_killed_server_loses_nothing_that_it_acknowledged(broker: servers.Serv
                 if count - 1 in came[-len(batch.messages) :]:
                     break
             await asyncio.to_thread(publisher.join)
+            await source.commit(batch.position)
+
+            async def read_on() -> None:
+                async for batch in source.batches():
+                    came.extend(numbers(list(batch.messages)))
+                    await source.commit(batch.position)
+
+            reading = asyncio.create_task(read_on())
+            await until(lambda: source.caught_up and not source.uncommitted, "nothing is left")
+            reading.cancel()
+            await asyncio.wait({reading})
             assert [*dict.fromkeys(came)] == [*range(count)]
             assert max(Counter(came).values()) <= 1 + 2
             assert source.status.reconnects == 2
             assert source.lost_messages == 0
-            await source.commit(batch.position)
-            await until(lambda: source.caught_up, "nothing is left")
         async with source_of(broker) as source:
             await until(lambda: source.caught_up, "there is nothing")
             assert source.uncommitted == 0
