@@ -8,7 +8,6 @@ wire (to keep waiting frames in a snapshot) and model. No I/O, no clock.
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -30,6 +29,7 @@ from pipeline.model import (
     StreamEvent,
 )
 from pipeline.ordering import ANEW, REORDER_WINDOW_S, Ordered, Stream, StreamDump
+from pipeline.packing import pack, unpack
 from pipeline.stiffness import STIFFNESS_MODEL
 from pipeline.waveform import GENERIC_GUN, N_GUN
 
@@ -37,7 +37,6 @@ Records: TypeAlias = NDArray[np.void]  # a structured array
 
 SLOTS_LEAST = 16  # engineering choice: doubled whenever more guns appear
 _LAYOUT = zlib.crc32(repr((kernels.SIGNAL.descr, contact.CONTACT.descr)).encode())
-_LENGTH_BYTES = 8  # of the snapshot's header, which follows
 _LEARNT = (
     "a1_scale",
     "i0_scale",
@@ -371,9 +370,8 @@ class FeatureExtractor:
             "streams": [stream.dump() for stream in streams],
             "payload_bytes": [len(payload) for payload in payloads],
         }
-        text = json.dumps(header, separators=(",", ":")).encode()
         state = [np.take(records, slots).tobytes() for records in (self._signal, self._contact)]
-        return b"".join((len(text).to_bytes(_LENGTH_BYTES, "little"), text, *state, *payloads))
+        return pack(header, *state, *payloads)
 
     def take_back(self, data: bytes) -> None:
         """Go on with guns that were released. Raises ValueError when another layout wrote it."""
@@ -389,14 +387,13 @@ class FeatureExtractor:
 
 def _read(data: bytes) -> _Guns:
     """What was dumped; ValueError where another layout wrote it."""
-    start = _LENGTH_BYTES + int.from_bytes(data[:_LENGTH_BYTES], "little")
-    header = json.loads(data[_LENGTH_BYTES:start])
+    header, rest = unpack(data)
     if header["layout"] != _LAYOUT:
         raise ValueError("it was written by a version that keeps another state of the features")
     n = len(header["streams"])
-    signal = np.frombuffer(data, kernels.SIGNAL, n, start)
-    touched = np.frombuffer(data, contact.CONTACT, n, start + signal.nbytes)
-    payloads = _split(data[start + signal.nbytes + touched.nbytes :], header["payload_bytes"])
+    signal = np.frombuffer(rest, kernels.SIGNAL, n)
+    touched = np.frombuffer(rest, contact.CONTACT, n, signal.nbytes)
+    payloads = _split(rest[signal.nbytes + touched.nbytes :], header["payload_bytes"])
     streams = [_loaded(dump, payloads) for dump in header["streams"]]
     models = {DeviceId(c, d): model for c, d, model in header["models"]}
     return _Guns(streams, signal, touched, models)

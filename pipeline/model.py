@@ -411,7 +411,11 @@ class DeadLetter:
     received_at_ns: int
     topic: str
     reason: str
-    payload: bytes
+    payload: bytes  # the first DEAD_LETTER_BYTES_MAX of it
+
+
+# A frame's header and its first 500 samples; 64 MB of a whole window. Engineering choice.
+DEAD_LETTER_BYTES_MAX = 4_096
 
 
 Record: TypeAlias = Features | Alarm | SessionSummary | OperatorExposure | DeviceStatus | DeadLetter

@@ -6,16 +6,12 @@ where there is no room, the one that left first is forgotten, and would come bac
 
 from __future__ import annotations
 
-import json
-import struct
 import zlib
 from collections.abc import Iterable
 from typing import Any
 
 from pipeline.model import DeviceId
 
-_LENGTH = struct.Struct("<Q")
-HEAD_BYTES = _LENGTH.size
 PACKING = 1  # zlib's fastest: a whole fleet may leave on the same evening
 
 
@@ -54,16 +50,3 @@ class Away:
             self._packed[DeviceId(clinic, device)] = data[at : at + length]
             at += length
         return at
-
-
-def pack(head: object, *parts: bytes) -> bytes:
-    """A head that JSON can say, and what follows it."""
-    text = json.dumps(head, separators=(",", ":")).encode()
-    return b"".join((_LENGTH.pack(len(text)), text, *parts))
-
-
-def unpack(data: bytes) -> tuple[Any, bytes]:
-    """The head, and what follows it."""
-    (length,) = _LENGTH.unpack_from(data)
-    start = HEAD_BYTES + length
-    return json.loads(data[HEAD_BYTES:start]), data[start:]

@@ -22,6 +22,7 @@ from pipeline.alarms import ActionRefusedError
 from pipeline.exposure import Exposures
 from pipeline.features import Calibration
 from pipeline.model import (
+    DEAD_LETTER_BYTES_MAX,
     PIPELINE_CLINIC,
     Alarm,
     AlarmAction,
@@ -42,11 +43,12 @@ from pipeline.model import (
     StreamEvent,
     StreamEventKind,
 )
-from pipeline.monitor.away import HEAD_BYTES, Away, pack, unpack
+from pipeline.monitor.away import Away
 from pipeline.monitor.board import Board
 from pipeline.monitor.gun import SILENCE_NS, Gun
 from pipeline.monitor.refusals import Refusals
 from pipeline.monitor.settings import MonitorSettings
+from pipeline.packing import HEAD_BYTES, pack, unpack
 from pipeline.rules import ALARMS, HEALTH_CONDITIONS, Health
 from pipeline.wire import DecodeError, DecodeReason, TopicKind, decode, parse_topic
 
@@ -55,7 +57,6 @@ GRID_NS: Final = (
 )
 LEAVE_NS: Final = 3_600_000_000_000  # engineering choice: how often it is asked who is gone
 LOG_STEP_NS: Final = 10_000_000_000  # engineering choice: arrivals this far back mean a set clock
-DEAD_LETTER_BYTES_MAX: Final = 4_096  # what the store keeps; 64 MB if a whole window is refused
 NEVER_NS: Final = 1 << 64
 
 _MAGIC: Final = b"MGSNAP03"
@@ -351,14 +352,14 @@ class Monitor:
         if gun is None and len(self._guns) < self._settings.devices_max:
             gun = self._add(device)
             gun.spoken_ns = now_ns
-            if self._leave_ns == NEVER_NS:
-                self._leave_ns = now_ns + LEAVE_NS
-                self._find_next()
         return gun
 
     def _add(self, device: DeviceId) -> Gun:
         gun = self._guns[device] = Gun(device, self._settings, self._exposures)
         gun.calibrated_at_ns = self._extractor.calibrated_at_ns(device)
+        if self._leave_ns == NEVER_NS:
+            self._leave_ns = self._now_ns + LEAVE_NS
+            self._find_next()
         return gun
 
     def _known(self, device: DeviceId, now_ns: int) -> Gun | None:
@@ -387,8 +388,6 @@ class Monitor:
         gun.load(values)
         gun.resume(self._resumed_ns - resumed_ns)
         self._extractor.take_back(state)
-        if self._leave_ns == NEVER_NS:
-            self._leave_ns = self._now_ns + LEAVE_NS
         self._schedule(gun)
         return gun
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from pipeline.model import (
+    DEAD_LETTER_BYTES_MAX,
     Alarm,
     AlarmState,
     DeadLetter,
@@ -38,7 +39,6 @@ from pipeline.store.folding import (
 from pipeline.store.rows import INT64_MAX, Row
 from pipeline.store.spool import Encode, SpoolKind
 
-DEAD_LETTER_BYTES_MAX = 4_096  # a frame's header and its first 500 samples; engineering choice
 DEAD_LETTER_TOPIC_MAX = 512  # the longest topic of the contract is 231 characters
 KeyT = TypeVar("KeyT")
 ValueT = TypeVar("ValueT")

@@ -22,10 +22,9 @@ from devices.recording import START_NS
 from pipeline.app import make_monitor
 from pipeline.cli.gun_models import known_guns
 from pipeline.config import Settings
-from pipeline.model import PIPELINE_CLINIC, Counters, Received
+from pipeline.model import DEAD_LETTER_BYTES_MAX, PIPELINE_CLINIC, Counters, Received
 from pipeline.rules import ALARMS, Signal
 from pipeline.store import SpoolKind, Store, StoreReader, schema
-from pipeline.store.batch import DEAD_LETTER_BYTES_MAX
 
 BY_LINK = {rule for rule, row in ALARMS.items() if row.signal is Signal.LINK}
 BATCH_MESSAGES = 200
