@@ -18,6 +18,7 @@ import socket
 import sys
 import time
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
@@ -49,7 +50,6 @@ TICK_NS: Final = FRAME_NS // TICKS
 LEAD_S: Final = 0.5  # from the last birth to the first frame
 GRACE_S: Final = 10.0  # for the last acknowledgements
 _SEQ: Final = 12  # where a frame keeps what is written anew (contract, "Telemetry frame, binary")
-_T0: Final = 16
 _STAMPED: Final = 12  # bytes: both
 _PUBLISH_QOS1: Final = 0x32
 _CONNECT: Final = b"\x10%c\x00\x04MQTT\x04\x02\x00\x00\x00%c%s"  # 3.1.1, clean, no keep-alive
@@ -83,19 +83,12 @@ def write_frames(path: Path) -> None:
         player = Player(DeviceId("c", "g"), unit, operator, client)
         takes = Performance(_SCRIPT, unit, operator, client, rng, 0)
         frames = [frame_of(t, player) for t in takes if len(t.samples_lsb) == SAMPLES]
-        payloads = [_restamped(encode(each)[1]) for each in frames]
-        loops.append(payloads)
+        # at the sampling rate that makes the frames' times add up
+        blank = (replace(each, seq=0, t0_ns=0, rate_hz=RATE_HZ) for each in frames)
+        loops.append([encode(each)[1] for each in blank])
     least = min(len(loop) for loop in loops)
     flat = b"".join(payload for loop in loops for payload in loop[:least])
     np.save(path, np.frombuffer(flat, np.uint8).reshape(LOOPS, least, -1))
-
-
-def _restamped(payload: bytes) -> bytes:
-    """With time 0, and the sampling rate that makes the frames' times add up."""
-    body = bytearray(payload[:-4])
-    body[_SEQ : _SEQ + _STAMPED] = bytes(_STAMPED)
-    body[24:28] = np.float32(RATE_HZ).tobytes()
-    return bytes(body) + zlib.crc32(bytes(body)).to_bytes(4, "little")
 
 
 def _crc_tables(body_bytes: int) -> NDArray[np.uint32]:

@@ -198,7 +198,7 @@ async def main(guns: int = 200, seconds: float = 3600.0) -> None:
         async with EmbeddedBroker(directory / "broker") as broker:
             settings = settings_of(directory, broker)
             source = Loop(guns, seconds, stop)
-            pipeline_module.make_source = lambda _settings: source  # type: ignore[assignment,return-value]
+            pipeline_module.make_source = lambda _settings, **_: source  # type: ignore[assignment,return-value]
             pipeline = Pipeline(settings, known_guns(settings))
             telling = asyncio.create_task(told(source, pipeline, directory))
             await pipeline.run(stop)

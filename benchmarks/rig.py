@@ -1,6 +1,6 @@
 """A broker, a consumer, and the load between them: who took how many frames at which cost.
 
-Everything is a process of its own, and its processor time is read from /proc. Brokers are set up as
+Everything is a process of its own, of which the processor time is read. Brokers are set up as
 the README says. All share one machine, so a rate is that of all of them together.
 """
 
@@ -22,23 +22,24 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+import psutil
+
 from benchmarks import load
 from tests import servers
 
 WINDOW: Final = 16_384  # README: max_inflight_messages, mqtt.max_ack_pending
 START_S_MAX: Final = 120.0
-_TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
-_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 def cpu_s(pid: int) -> float:
     """Processor time of a process and its threads."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+    times = psutil.Process(pid).cpu_times()
+    return times.user + times.system
 
 
 def memory_bytes(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES
+    resident: int = psutil.Process(pid).memory_info().rss
+    return resident
 
 
 @contextmanager

@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.rig import cpu_s
 from benchmarks.table import Aim, Table, figure
 from tests.servers import nats_server
 
@@ -103,7 +104,7 @@ def watching(broker_url: str, here: Path, cache: str) -> Took:
         for line in process.stderr:
             said.append(line)
             if "watching" in line:
-                return Took(time.perf_counter() - began, _cpu_s(process.pid))
+                return Took(time.perf_counter() - began, cpu_s(process.pid))
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(START_S_MAX)
@@ -119,9 +120,3 @@ def _environment() -> dict[str, str]:
 def _children_s() -> float:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
-
-
-def _cpu_s(pid: int) -> float:
-    """utime and stime, fields 14 and 15 of proc(5)'s stat."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
