@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import servers
+from scenario import run, until
 from test_blackbox import GUN, OTHER, PLENTY, capture_of, frame_at, raised_at, spoken
 
 from pipeline.capture import BlackBox, CaptureFolder, CaptureWriter, read_recording
@@ -18,8 +20,6 @@ from pipeline.sources import LogPast, NatsSource, log_past
 from pipeline.sources.log_past import HELD_NS
 from pipeline.sources.telemetry_log import STREAM
 
-DEADLINE_S = 60.0
-
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[servers.Server]:
@@ -27,20 +27,16 @@ def broker(tmp_path: Path) -> Iterator[servers.Server]:
         yield server
 
 
-def run(scenario: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(scenario, DEADLINE_S))
-
-
-async def until(condition: Callable[[], object], what: str) -> None:
-    await asyncio.to_thread(servers.until, condition, what)
-
-
 def source_of(broker: servers.Server) -> NatsSource:
     return NatsSource(str(broker.nats_url), mqtt_url=broker.url, client_id="p")
 
 
-def past_of(broker: servers.Server) -> LogPast:
-    return LogPast(str(broker.nats_url), client_id="p")
+@asynccontextmanager
+async def kept(broker: servers.Server) -> AsyncIterator[LogPast]:
+    """The log's past, from when it is kept."""
+    async with LogPast(str(broker.nats_url), client_id="p") as past:
+        await until(lambda: past.ready, "the log is kept")
+        yield past
 
 
 async def publish(broker: servers.Server, log: Sequence[Received]) -> None:
@@ -75,8 +71,7 @@ def test_a_capture_from_the_log_equals_one_from_memory(
 ) -> None:
     async def scenario() -> None:
         writer = CaptureWriter()
-        async with source_of(broker) as source, past_of(broker) as past:
-            await until(lambda: past.ready, "the log is kept")
+        async with source_of(broker) as source, kept(broker) as past:
             from_log, from_memory = (
                 BlackBox(CaptureFolder(tmp_path / name, PLENTY), PLENTY, writer, past=each)
                 for name, each in (("log", past), ("memory", None))
@@ -99,8 +94,7 @@ def test_a_broker_that_dies_meanwhile_costs_a_capture_nothing(
 ) -> None:
     async def scenario() -> None:
         writer = CaptureWriter()
-        async with source_of(broker) as source, past_of(broker) as past:
-            await until(lambda: past.ready, "the log is kept")
+        async with source_of(broker) as source, kept(broker) as past:
             box = BlackBox(CaptureFolder(tmp_path / "log", PLENTY), PLENTY, writer, past=past)
             await publish(broker, LOG)
             await feed(source, len(LOG), (), ALARM, past)
@@ -132,8 +126,7 @@ def test_the_log_keeps_what_was_committed_for_a_while_and_then_no_longer(
                 return sum((state.get("subjects") or {}).values())
 
             async with source_of(broker) as source:
-                async with past_of(broker) as past:
-                    await until(lambda: past.ready, "the log is kept")
+                async with kept(broker) as past:
                     await publish(broker, LOG)
                     await feed(source, len(LOG), (), ALARM, past)
                     assert await held() == len(LOG)

@@ -41,14 +41,19 @@ def in_air(
 
 
 def learnt(*parts: np.ndarray) -> complex:
-    """What the second harmonic is believed to be beyond the bench's, after these hops."""
+    """What the second harmonic is believed to be beyond the bench's, after these hops in air."""
+    state, meaning = interpreted(np.concatenate(parts))
+    assert not meaning["contact"].any()
+    return complex(*state["second_shift"])
+
+
+def interpreted(hops: np.ndarray) -> tuple[np.void, np.ndarray]:
+    """A known gun's state after these hops, and what each of them meant."""
     units, state = np.zeros(1, force.UNIT), np.zeros(1, contact.CONTACT)
     KNOWN.fill(units[0])
-    hops = np.concatenate(parts)
-    out = np.zeros(hops.size, contact.MEANING)
-    contact.interpret(state, units, STIFFNESS_MODEL, hops, out)
-    assert not out["contact"].any()
-    return complex(*state[0]["second_shift"])
+    meaning = np.zeros(hops.size, contact.MEANING)
+    contact.interpret(state, units, STIFFNESS_MODEL, hops, meaning)
+    return state[0], meaning
 
 
 def test_another_hand_is_learnt_in_air() -> None:
@@ -60,12 +65,8 @@ def test_a_table_is_not_learnt_as_a_hand() -> None:
 
 
 def test_what_pushes_back_is_not_learnt_as_a_hand() -> None:
-    pushed = in_air(20, SECOND + HAND, SHAKE_DEG, i_a=1.2 * I0_A)
-    units, state = np.zeros(1, force.UNIT), np.zeros(1, contact.CONTACT)
-    KNOWN.fill(units[0])
-    out = np.zeros(pushed.size, contact.MEANING)
-    contact.interpret(state, units, STIFFNESS_MODEL, pushed, out)
-    assert not state[0]["second_shift"].any()
+    state, _ = interpreted(in_air(20, SECOND + HAND, SHAKE_DEG, i_a=1.2 * I0_A))
+    assert not state["second_shift"].any()
 
 
 def test_at_another_speed_the_hand_is_learnt_anew() -> None:

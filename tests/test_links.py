@@ -12,15 +12,10 @@ from typing import Any
 
 import pytest
 import servers
+from scenario import until
 
 from pipeline.mqtt import ANONYMOUS, Credentials
 from pipeline.sources import MqttSource
-
-DEADLINE_S = 60.0
-
-
-async def until(condition: Callable[[], object], what: str) -> None:
-    await asyncio.to_thread(servers.until, condition, what, DEADLINE_S)
 
 
 def put_right(
@@ -37,7 +32,7 @@ def put_right(
             await asyncio.to_thread(mend)
             await until(lambda: source.status.connected, "it is connected")
 
-    asyncio.run(asyncio.wait_for(scenario(), 3 * DEADLINE_S))
+    asyncio.run(asyncio.wait_for(scenario(), 3 * servers.DEADLINE_S))
 
 
 def openssl(*words: object) -> None:

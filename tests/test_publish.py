@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
 import pytest
 import servers
+from scenario import until
 
 from pipeline.link import BrokerError
 from pipeline.model import (
@@ -33,10 +34,6 @@ GUN = DeviceId("c", "gun-1")
 
 def run(scenario: Coroutine[Any, Any, None]) -> None:
     asyncio.run(asyncio.wait_for(scenario, 30))
-
-
-async def until(condition: Callable[[], object], what: str) -> None:
-    await asyncio.to_thread(servers.until, condition, what)
 
 
 def alarm(
@@ -96,8 +93,8 @@ def test_alarms_are_retained_and_everything_arrives_as_the_contract_says(
             async with publisher(broker.url, commands=True) as out:
                 out.offer(offered)
                 await until(lambda: len(heard) == len(offered), "all arrives")
+                await until(lambda: out.counters.sent == len(offered), "all is acknowledged")
                 assert out.waiting == 0
-                assert out.counters.sent == len(offered)
         arrived = [decode(each.topic, each.payload) for each in heard]
         assert sorted(arrived, key=repr) == sorted(offered, key=repr)
 

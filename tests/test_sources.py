@@ -8,15 +8,14 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import servers
 from conftest import ServerStarter
+from scenario import run, until
 
 from pipeline.link import RETRY_S_MIN, BrokerError
 from pipeline.model import Received
@@ -33,11 +32,6 @@ from pipeline.sources import (
 )
 
 ROOT = Path(__file__).parent.parent
-DEADLINE_S = 60.0
-
-
-def run(scenario: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(scenario, DEADLINE_S))
 
 
 def telemetry(first: int, end: int) -> list[servers.Message]:
@@ -74,10 +68,6 @@ async def take_all(source: MqttSource, wanted: set[int]) -> list[int]:
         if wanted <= set(came):
             return came
     raise AssertionError("the source ended")
-
-
-async def until(condition: Callable[[], object]) -> None:
-    await asyncio.to_thread(servers.until, condition, "the condition of this test")
 
 
 def test_messages_come_in_order_and_whole(broker: servers.Server) -> None:
@@ -249,15 +239,15 @@ def test_a_reconnect_waits_until_what_came_is_taken(broker: servers.Server) -> N
         with servers.Proxy(broker.port) as proxy:
             async with MqttSource(proxy.url, client_id="p") as source:
                 await publish(broker.port, telemetry(0, 10))
-                await until(lambda: source.uncommitted == 10)
+                await until(lambda: source.uncommitted == 10, "all have come")
                 proxy.cut()
-                await until(lambda: not source.status.connected)
+                await until(lambda: not source.status.connected, "it is cut off")
                 await asyncio.sleep(2 * RETRY_S_MIN)  # an unguarded retry would have come
                 assert proxy.accepted == 1
                 messages, position = await take(source, 10)
                 assert numbers(messages) == [*range(10)]
                 await source.commit(position)
-                await until(lambda: source.status.connected)
+                await until(lambda: source.status.connected, "it is there again")
                 assert proxy.accepted == 2
 
     run(scenario())
@@ -270,7 +260,7 @@ def test_a_broker_restart_is_survived(broker: servers.Server) -> None:
             assert await take_all(source, set(range(10)))
             since_ns = source.status.since_ns
             await asyncio.to_thread(broker.restart)
-            await until(lambda: source.status.reconnects == 1)
+            await until(lambda: source.status.reconnects == 1, "it is there again")
             assert source.status.since_ns > since_ns
             await publish(broker.port, telemetry(10, 20))
             assert set(range(10, 20)) <= set(await take_all(source, set(range(10, 20))))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import servers
+from scenario import run, until
 
 from pipeline.jetstream import JetStream, parse_nats_endpoint
 from pipeline.link import BrokerError
@@ -18,7 +19,6 @@ from pipeline.model import Received
 from pipeline.sources import MqttSource, NatsSource, Position, examine_log
 from pipeline.sources.telemetry_log import reader_name, topic_of
 
-DEADLINE_S = 60.0
 STATE, SESSION = "massage/v1/c/g/state", "massage/v1/c/g/session"
 
 
@@ -26,10 +26,6 @@ STATE, SESSION = "massage/v1/c/g/state", "massage/v1/c/g/session"
 def broker(tmp_path: Path) -> Iterator[servers.Server]:
     with servers.nats_server(tmp_path / "broker", log=True) as server:
         yield server
-
-
-def run(scenario: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(scenario, DEADLINE_S))
 
 
 def source_of(broker: servers.Server, **options: Any) -> NatsSource:
@@ -62,10 +58,6 @@ async def take(source: NatsSource | MqttSource, count: int) -> tuple[list[Receiv
         if len(messages) >= count:
             return messages, batch.position
     raise AssertionError("the source ended")
-
-
-async def until(condition: Callable[[], object], what: str) -> None:
-    await asyncio.to_thread(servers.until, condition, what)
 
 
 def test_messages_come_in_order_whole_and_with_the_time_they_arrived(
