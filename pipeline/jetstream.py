@@ -242,10 +242,7 @@ class JetStream:
                 0,
             ) from None
         except (nats.errors.Error, OSError) as error:
-            raise BrokerError(
-                f"nats-server at {self._endpoint} did not answer {api} "
-                f"({str(error) or type(error).__name__})"
-            ) from None
+            raise self._unanswered(api, error) from None
         answer: JsonObject = json.loads(message.data)
         if "error" in answer:
             refusal = answer["error"]
@@ -270,11 +267,12 @@ class JetStream:
             finally:
                 await subscription.unsubscribe()
         except (nats.errors.Error, OSError) as error:
-            raise BrokerError(
-                f"nats-server at {self._endpoint} did not answer {api} "
-                f"({str(error) or type(error).__name__})"
-            ) from None
+            raise self._unanswered(api, error) from None
         return answers
+
+    def _unanswered(self, api: str, error: Exception) -> BrokerError:
+        why = str(error) or type(error).__name__
+        return BrokerError(f"nats-server at {self._endpoint} did not answer {api} ({why})")
 
     async def subscribe(
         self,

@@ -38,8 +38,6 @@ SESSION_EXPIRY_S: Final = 86_400  # MQTT 5; engineering choice: a day of outage 
 # Unacknowledged messages an MQTT 5 broker may have on the way to us. Engineering choice: two
 # checkpoints of 2,000 guns at 4 frames a second; 3.1.1 has no such word, its broker decides.
 RECEIVE_MAXIMUM: Final = 16_384
-
-
 _PUBACK = struct.Struct(">BBH")  # MQTT 3.1.1, 3.4; in MQTT 5 it may end so where all is well
 
 

@@ -12,7 +12,7 @@ the page and whatever else runs beside the loop is plugged in; `guns`, `links`, 
 
 from pipeline.app.desk import Desk, Edge, Listener, Tap
 from pipeline.app.guns import KnownGuns, make_monitor
-from pipeline.app.links import broker_address, credentials
+from pipeline.app.links import address_of, credentials
 from pipeline.app.pipeline import Pipeline
 
 __all__ = [
@@ -22,7 +22,7 @@ __all__ = [
     "Listener",
     "Pipeline",
     "Tap",
-    "broker_address",
+    "address_of",
     "credentials",
     "make_monitor",
 ]

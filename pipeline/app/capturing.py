@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Final
 
 import structlog
@@ -42,17 +42,12 @@ async def black_box(desk: Desk) -> AsyncIterator[None]:
         await asyncio.to_thread(writer.close)
 
 
-@asynccontextmanager
-async def _past(settings: Settings) -> AsyncIterator[LogPast | None]:
+def _past(settings: Settings) -> AbstractAsyncContextManager[LogPast | None]:
     """The broker's log as what the black box reads from, where there is one."""
-    broker = settings.broker
-    if broker.nats_url is None:
-        yield None
-        return
-    async with LogPast(
-        broker.nats_url, client_id=broker.client_id, credentials=credentials(settings)
-    ) as past:
-        yield past
+    url, client_id = settings.broker.nats_url, settings.broker.client_id
+    if url is None:
+        return nullcontext()
+    return LogPast(url, client_id=client_id, credentials=credentials(settings))
 
 
 def make_black_box(

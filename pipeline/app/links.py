@@ -18,9 +18,9 @@ def credentials(settings: Settings) -> Credentials:
     return Credentials(broker.username, password, broker.ca_file, broker.cert_file, broker.key_file)
 
 
-def broker_address(settings: Settings) -> str:
+def address_of(url: str) -> str:
     """The broker without the user whom its URL may name."""
-    return urlsplit(settings.broker.url).netloc.rpartition("@")[2]
+    return urlsplit(url).netloc.rpartition("@")[2]
 
 
 def make_source(settings: Settings, *, retained_again: bool) -> MqttSource | NatsSource:

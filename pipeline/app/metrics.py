@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from socketserver import TCPServer, ThreadingMixIn
@@ -158,18 +158,10 @@ class _DeskCollector(Collector):
     def _of_messages(self) -> Iterator[Metric]:
         counters = self._desk.monitor.counters
         yield _counter("messages", "Messages taken", counters.messages)
-        frames = CounterMetricFamily(
-            "myoguard_frames", "Frames by what became of them", labels=["fate"]
-        )
-        for fate in ("processed", "duplicate", "late", "rejected", "missing"):
-            frames.add_metric([fate], getattr(counters, f"frames_{fate}"))
-        yield frames
-        rejected = CounterMetricFamily(
-            "myoguard_rejected", "Messages refused, by reason", labels=["reason"]
-        )
-        for reason, count in counters.rejected.items():
-            rejected.add_metric([reason], count)
-        yield rejected
+        fates = ("processed", "duplicate", "late", "rejected", "missing")
+        frames = {fate: getattr(counters, f"frames_{fate}") for fate in fates}
+        yield _counters("frames", "Frames by what became of them", "fate", frames)
+        yield _counters("rejected", "Messages refused, by reason", "reason", counters.rejected)
         monitor = self._desk.monitor
         yield _gauge("guns", "Guns known", monitor.devices)
         yield _gauge("guns_away", "Guns not heard of for a day", monitor.devices_away)
@@ -186,12 +178,8 @@ class _DeskCollector(Collector):
             reconnects.add_metric([way], status.reconnects)
         yield connected
         yield reconnects
-        published = CounterMetricFamily(
-            "myoguard_published", "Outgoing messages by what became of them", labels=["fate"]
-        )
-        for fate, count in asdict(self._desk.publisher.counters).items():
-            published.add_metric([fate], count)
-        yield published
+        published = asdict(self._desk.publisher.counters)
+        yield _counters("published", "Outgoing messages by what became of them", "fate", published)
         yield _gauge("outbox", "Outgoing messages that wait", self._desk.publisher.waiting)
 
     def _of_flow(self, standing: Standing) -> Iterator[Metric]:
@@ -206,24 +194,16 @@ class _DeskCollector(Collector):
     def _of_black_box(self, status: BlackBoxStatus) -> Iterator[Metric]:
         yield _counter("captures", "Alarms with a capture", status.captures)
         yield _gauge("captures_open", "Captures whose 10 s have not passed", status.open)
-        lost = CounterMetricFamily(
-            "myoguard_capture_pieces_lost", "Pieces of captures not written", labels=["why"]
-        )
-        lost.add_metric(["slow_disk"], status.dropped)
-        lost.add_metric(["refused"], status.failed)
-        yield lost
+        lost = {"slow_disk": status.dropped, "refused": status.failed}
+        yield _counters("capture_pieces_lost", "Pieces of captures not written", "why", lost)
         yield _counter("captures_deleted", "Files that gave way to newer ones", status.deleted)
         yield _counter("frames_shortened", "Frames that left memory early", status.shortened)
         yield _gauge("ring_bytes", "Frames in memory for captures", status.ring_bytes)
         yield _gauge("captures_bytes", "Captures and kept sessions on the disk", status.disk_bytes)
 
     def _of_influx(self, status: DrainStatus) -> Iterator[Metric]:
-        lines = CounterMetricFamily(
-            "myoguard_influx_lines", "Lines sent, by what became of them", labels=["fate"]
-        )
-        lines.add_metric(["written"], status.lines_written)
-        lines.add_metric(["refused"], status.lines_refused)
-        yield lines
+        lines = {"written": status.lines_written, "refused": status.lines_refused}
+        yield _counters("influx_lines", "Lines sent, by what became of them", "fate", lines)
         yield _counter("influx_requests", "Writes tried", status.requests)
         yield _counter("influx_failures", "Writes that InfluxDB did not take", status.failures)
         failing_s = self._desk.health.store_failing_s
@@ -238,3 +218,11 @@ def _gauge(name: str, what: str, value: float) -> GaugeMetricFamily:
 
 def _counter(name: str, what: str, value: float) -> CounterMetricFamily:
     return CounterMetricFamily(f"myoguard_{name}", what, value)
+
+
+def _counters(name: str, what: str, label: str, values: Mapping[str, float]) -> CounterMetricFamily:
+    """A counter for each value of a label."""
+    family = CounterMetricFamily(f"myoguard_{name}", what, labels=[label])
+    for each, value in values.items():
+        family.add_metric([each], value)
+    return family

@@ -17,7 +17,7 @@ from pipeline.app.flow import Flow, news
 from pipeline.app.guns import KnownGuns, make_monitor
 from pipeline.app.keeper import Keeper
 from pipeline.app.latency import Latency
-from pipeline.app.links import broker_address, make_publisher, make_source
+from pipeline.app.links import address_of, make_publisher, make_source
 from pipeline.config import Settings
 from pipeline.exposure import OPERATORS_MAX
 from pipeline.features import warm_up
@@ -100,7 +100,7 @@ class Pipeline:
         def say_watching() -> None:
             _log.info(
                 "watching",
-                broker=broker_address(self._settings),
+                broker=address_of(self._settings.broker.url),
                 page=desk.page_url,
                 metrics=desk.metrics_url,
             )

@@ -12,7 +12,7 @@ from typing import Final
 
 from pipeline.app.bench_fit import PICTURE, UNIT, FitError, fit_apart
 from pipeline.app.desk import Desk
-from pipeline.app.links import broker_address
+from pipeline.app.links import address_of
 from pipeline.app.test_alarm import TestAlarm
 from pipeline.calibration import CalibrationError, from_toml, install
 from pipeline.config import Explained, explain
@@ -93,7 +93,7 @@ class PageWorkshop:
         lost = publisher.counters
         dropped = lost.rejected_dropped + lost.commands_dropped + lost.actions_dropped
         return [
-            Fact("Broker", "Address", broker_address(self._desk.settings)),
+            Fact("Broker", "Address", address_of(self._desk.settings.broker.url)),
             _link("Reading", self._desk.source.status),
             _link("Publishing", publisher.status),
             Fact("Broker", "Waiting to be sent", f"{publisher.waiting:,}"),

@@ -89,10 +89,9 @@ class Units:
             self._file(unit, REFUSED).write_text(f"{error}\n", encoding="utf-8")
         else:
             part = self._file(unit, ".part")
-            now = replace(
-                fitted, calibrated_at_ns=time.time_ns()
-            )  # simulated benches have one date
-            part.write_text(to_toml(now, unit), encoding="utf-8")
+            # simulated benches are all of one date
+            calibration = replace(fitted, calibrated_at_ns=time.time_ns())
+            part.write_text(to_toml(calibration, unit), encoding="utf-8")
             part.replace(self._file(unit, CALIBRATED))
         recording.unlink()
         loadcell.unlink()

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import typer
 
@@ -85,7 +84,7 @@ def _configuration(settings: Settings) -> Iterator[Finding]:
 
 
 def _broker(settings: Settings) -> Iterator[Finding]:
-    from pipeline.app import broker_address, credentials  # noqa: PLC0415
+    from pipeline.app import address_of, credentials  # noqa: PLC0415
     from pipeline.link import BrokerError  # noqa: PLC0415
     from pipeline.mqtt import Connection, MqttProtocol, parse_endpoint  # noqa: PLC0415
     from pipeline.wire import PIPELINE_FILTERS  # noqa: PLC0415
@@ -108,11 +107,13 @@ def _broker(settings: Settings) -> Iterator[Finding]:
     except TimeoutError:
         raise BrokerError(f"No answer from {endpoint} in {CONNECT_S_MAX:.0f} s") from None
     took_ms = 1e3 * (time.monotonic() - began_s)
-    yield Finding("broker", f"{broker_address(settings)} lets us subscribe, {took_ms:.0f} ms")
+    yield Finding(
+        "broker", f"{address_of(settings.broker.url)} lets us subscribe, {took_ms:.0f} ms"
+    )
 
 
 def _log(settings: Settings) -> Iterator[Finding]:
-    from pipeline.app import credentials  # noqa: PLC0415
+    from pipeline.app import address_of, credentials  # noqa: PLC0415
     from pipeline.mqtt import MqttProtocol  # noqa: PLC0415
     from pipeline.sources import examine_log  # noqa: PLC0415
 
@@ -128,7 +129,7 @@ def _log(settings: Settings) -> Iterator[Finding]:
             protocol=MqttProtocol(broker.protocol),
         )
     )
-    yield Finding("log", f"{urlsplit(broker.nats_url).netloc.rpartition('@')[2]} {said}")
+    yield Finding("log", f"{address_of(broker.nats_url)} {said}")
 
 
 def _store(settings: Settings) -> Iterator[Finding]:

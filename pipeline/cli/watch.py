@@ -38,8 +38,8 @@ def run(config: ConfigFile = None) -> None:
     async def watch() -> None:
         await Pipeline(settings, known_guns(settings)).run(terminal.stop_on_signals())
 
-    # What the libraries brought stays, and need not be looked through for garbage again and again:
-    # that took a tenth of the time and stopped everything for 0.3 s. Our own has next to none.
+    # What the libraries brought stays, and need not be looked through for garbage again and again
+    # (docs/decisions.md, 42).
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000)

@@ -13,9 +13,10 @@ import base64
 import hashlib
 import re
 import time
-from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
+
+import numpy as np
 
 from pipeline.jetstream import JetStream, JsonObject, RequestError
 from pipeline.link import BrokerError
@@ -201,15 +202,11 @@ async def _next_sequence(log: JetStream) -> int:
 
 
 def _rfc3339(t_ns: int) -> str:
-    seconds, rest_ns = divmod(max(t_ns, 0), 1_000_000_000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest_ns:09}Z"
+    return f"{np.datetime64(max(t_ns, 0), 'ns')}Z"
 
 
 def _nanoseconds(rfc3339: str) -> int:
-    """To the last digit, which datetime has not."""
-    whole, _, rest = rfc3339.removesuffix("Z").partition(".")
-    seconds = round(datetime.fromisoformat(f"{whole}+00:00").timestamp())
-    return seconds * 1_000_000_000 + int(rest.ljust(9, "0"))
+    return int(np.datetime64(rfc3339.removesuffix("Z"), "ns").astype(np.int64))
 
 
 def probe_topic(name: str) -> str:

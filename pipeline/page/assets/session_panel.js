@@ -36,11 +36,10 @@ function useRaw(id, line, kept) {
     }
     said.value = "Fetching the samples…";
     const answer = await fetch(`${downloadAddress(line, "samples")}&from_ms=${from}&to_ms=${to}`);
-    if (turn !== asked) return; // the chart has moved on
     const values = answer.ok ? new Float32Array(await answer.arrayBuffer()) : new Float32Array();
+    if (turn !== asked) return; // the chart has moved on
     const count = values.length / (RAW_LINES.length + 1);
     const points = (order) => Array.from({ length: count }, (_, at) => [from + 1000 * values[at], values[(order + 1) * count + at]]);
-    if (turn !== asked) return;
     fill(chart, RAW_LINES.map((_, order) => points(order)));
     said.value = answer.ok ? "The lowest panels show every sample that is kept, or the extremes of several." : await answer.text();
   }

@@ -13,12 +13,12 @@ from enum import StrEnum
 
 from pipeline.model import UNKNOWN_SITE, FeatureSecond, SessionSummary
 from pipeline.page import words
+from pipeline.page.alarm_lines import NS_PER_S
 from pipeline.rules import START_FORCE_N, START_WINDOW_S
 from pipeline.sites import Site, SiteGroup, SiteTable
 
 GROUP_S = (15.0, 30.0)  # detection.md: 15-30 s on each large muscle group as a warm-up
 GROUP_S_MAX = 120.0  # detection.md: 30 s to 2 min a muscle group; MUSCLE_GROUP_TIME
-NS_PER_S = 1_000_000_000
 
 
 class Verdict(StrEnum):

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from pipeline.capture import CaptureFolder, pieces_within, read_recording, session_files
 from pipeline.model import Alarm, DeviceId, FeatureSecond, SessionSummary
+from pipeline.page.alarm_lines import NS_PER_S
 from pipeline.page.review.session import (
     SessionLine,
     SessionReview,
@@ -46,7 +47,6 @@ LISTED_MAX: Final = 200
 KNOWN_MAX: Final = 2_000
 SECONDS_MAX: Final = 14_400
 TRANSITIONS_MAX: Final = 2_000
-NS_PER_S: Final = 1_000_000_000
 # Of which single samples are drawn at once: four pieces of a session at most. Engineering choice.
 STRETCH_NS_MAX: Final = 120 * NS_PER_S
 AnswerT = TypeVar("AnswerT")
@@ -164,10 +164,7 @@ class Library:
         (summary,) = found
         from_ns, to_ns = span_ns(summary, time.time_ns())
         seconds = store.feature_seconds(id_, from_ns, to_ns, SECONDS_MAX)
-        said = store.alarm_history(
-            AlarmFilter(clinic=id_.clinic, device=id_.device, session_id=session_id),
-            TRANSITIONS_MAX,
-        )
+        said = _said(store, id_, session_id)
         raw_files = session_files(self.shelves.captures / "sessions", id_, session_id)
         review = make_review(
             summary,
@@ -190,10 +187,7 @@ class Library:
     def _stretch(
         self, store: StoreReader, id_: DeviceId, session_id: str, from_ns: int, to_ns: int
     ) -> NDArray[np.float32] | None:
-        said = store.alarm_history(
-            AlarmFilter(clinic=id_.clinic, device=id_.device, session_id=session_id),
-            TRANSITIONS_MAX,
-        )
+        said = _said(store, id_, session_id)
         spans = captured_spans_ns([each.alarm for each in said], self._on_disk(said))
         names = [name for name, (begin, end) in spans.items() if begin < to_ns and from_ns < end]
         paths = [path for name in names if (path := self._captures.find(name)) is not None]
@@ -253,6 +247,12 @@ def _list(store: StoreReader, wanted: Wanted) -> SessionList:
 
 def _distinct(names: Iterable[str | None]) -> tuple[str, ...]:
     return tuple(sorted({name for name in names if name}))
+
+
+def _said(store: StoreReader, id_: DeviceId, session_id: str) -> tuple[AlarmTransition, ...]:
+    """What was said of its alarms, newest first."""
+    asked = AlarmFilter(clinic=id_.clinic, device=id_.device, session_id=session_id)
+    return store.alarm_history(asked, TRANSITIONS_MAX)
 
 
 def _others(store: StoreReader, summary: SessionSummary) -> tuple[SessionLine, ...]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pipeline.capture import AFTER_NS, BEFORE_NS
 from pipeline.model import Alarm, FeatureSecond, Priority, SessionSummary
 from pipeline.page import alarm_lines, words
+from pipeline.page.alarm_lines import NS_PER_S
 from pipeline.page.history import History, make_history
 from pipeline.page.review.guidance import Check, SiteTime, checks, site_times
 from pipeline.rules import ALARMS
@@ -20,7 +21,6 @@ from pipeline.sites import SiteTable
 from pipeline.store import AlarmTransition
 
 NS_PER_MS = 1_000_000
-NS_PER_S = 1_000_000_000
 MARGIN_NS = 2 * NS_PER_S  # shown before the start and after the end; engineering choice
 
 

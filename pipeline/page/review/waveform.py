@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.model import Frame, Received
+from pipeline.page.alarm_lines import NS_PER_S
 from pipeline.wire import DecodeError, decode
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -24,7 +25,6 @@ Floats: TypeAlias = NDArray[np.float64]
 # 30 s at 1600 Hz are 48,000 samples; at 6400 Hz every sample would be four times that, and a page
 # of 7 MB. Beyond it the middle is shown. Engineering choice.
 SAMPLES_MAX: Final = 100_000
-NS_PER_S: Final = 1_000_000_000
 # Half a second resolves 2 Hz: f0, f0/2 and the harmonics of a 20 Hz gun stand apart.
 SPECTRUM_S: Final = 0.5
 TOP_HZ: Final = 400.0  # ten harmonics of 40 Hz; above it little is said. Engineering choice
