@@ -135,7 +135,7 @@ def tls_context(credentials: Credentials) -> ssl.SSLContext:
 class Arrival(NamedTuple):
     """A message as it came in. `mid` is 0 for QoS 0, which nobody acknowledges.
 
-    `retain`: it had been waiting for a subscriber.
+    `retain`: it had been waiting for a subscriber. `dup`: it was sent before, and not acknowledged.
     """
 
     connection: Connection
@@ -143,6 +143,7 @@ class Arrival(NamedTuple):
     topic: str
     payload: bytes
     retain: bool
+    dup: bool
 
 
 class Connection:
@@ -266,12 +267,12 @@ class Connection:
         if self._on_arrivals is None:
             return
         arrivals = []
-        for mid, topic, payload, retain in published:
+        for mid, topic, payload, retain, dup in published:
             if mid in self._unacknowledged:
                 continue
             if mid:
                 self._unacknowledged.add(mid)
-            arrivals.append(Arrival(self, mid, _text(topic), payload, retain))
+            arrivals.append(Arrival(self, mid, _text(topic), payload, retain, dup))
         self._on_arrivals(arrivals)
 
     def _remember_session(

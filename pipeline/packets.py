@@ -21,12 +21,13 @@ _LENGTH_BYTES_MAX: Final = 4  # MQTT 5, 1.5.5
 
 
 class Published(NamedTuple):
-    """A PUBLISH as it came; `mid` is 0 at QoS 0."""
+    """A PUBLISH as it came; `mid` is 0 at QoS 0. `dup`: it is sent again."""
 
     mid: int
     topic: bytes
     payload: bytes
     retain: bool
+    dup: bool
 
 
 class PublishTap:
@@ -135,7 +136,7 @@ class PublishTap:
         if qos > 1 or at > end or (qos and not mid):
             return None
         topic, payload = bytes(self._view[topic_at:topic_end]), bytes(self._view[at:end])
-        return Published(mid, topic, payload, bool(flags & 1))
+        return Published(mid, topic, payload, bool(flags & 1), bool(flags & 8))
 
     def _length_at(self, at: int) -> tuple[int, int]:
         """Bytes of the packet that begins at `at`, and where its body does; 0 if not yet known."""

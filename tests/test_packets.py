@@ -39,7 +39,7 @@ def _publish(message: Published, *, properties: bytes | None = None) -> bytes:
     body = len(message.topic).to_bytes(2, "big") + message.topic
     body += message.mid.to_bytes(2, "big") if qos else b""
     body += b"" if properties is None else _varint(len(properties)) + properties
-    return _packet(0x30 | qos << 1 | message.retain, body + message.payload)
+    return _packet(0x30 | message.dup << 3 | qos << 1 | message.retain, body + message.payload)
 
 
 def _read(tap: PublishTap) -> bytes:
@@ -67,7 +67,8 @@ def test_any_pieces_give_the_same(
             own += packet
         else:
             payload = rng.randbytes(rng.choice((0, 1, 100, 3_000, 20_000)))
-            message = Published(rng.choice((0, 1, 65_535)), b"a/b", payload, rng.random() < 0.5)
+            mid, retain = rng.choice((0, 1, 65_535)), rng.random() < 0.5
+            message = Published(mid, b"a/b", payload, retain, mid > 0 and rng.random() < 0.5)
             sent.append(message)
             properties = rng.randbytes(rng.choice((0, 5, 200))) if has_properties else None
             packet = _publish(message, properties=properties)
@@ -87,7 +88,7 @@ def test_any_pieces_give_the_same(
 def test_a_packet_larger_than_the_buffer(wire: tuple[socket.socket, socket.socket]) -> None:
     ours, broker = wire
     broker.setblocking(False)
-    message = Published(7, b"a", bytes(range(256)) * (READ_BYTES // 128), False)
+    message = Published(7, b"a", bytes(range(256)) * (READ_BYTES // 128), False, False)
     stream = memoryview(_publish(message) + b"\xd0\x00")
     heard: list[Published] = []
     tap = PublishTap(ours, heard.extend, has_properties=False)
@@ -123,7 +124,7 @@ def test_what_does_not_add_up_is_the_clients(
 
 def test_what_came_before_the_end_is_handed_over(wire: tuple[socket.socket, socket.socket]) -> None:
     ours, broker = wire
-    message = Published(1, b"a", b"x", False)
+    message = Published(1, b"a", b"x", False, False)
     heard: list[Published] = []
     tap = PublishTap(ours, heard.extend, has_properties=False)
     broker.sendall(_publish(message))
@@ -137,7 +138,7 @@ def test_what_came_before_the_end_is_handed_over(wire: tuple[socket.socket, sock
 def test_a_flood_lets_others_have_their_turn(wire: tuple[socket.socket, socket.socket]) -> None:
     """Each call reads once, however much there is."""
     ours, broker = wire
-    message = Published(1, b"a", bytes(10_000), False)
+    message = Published(1, b"a", bytes(10_000), False, False)
     heard: list[Published] = []
     tap = PublishTap(ours, heard.extend, has_properties=False)
     broker.sendall(_publish(message))

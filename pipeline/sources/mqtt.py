@@ -18,6 +18,7 @@ from pipeline.mqtt import (
     MqttProtocol,
     parse_endpoint,
 )
+from pipeline.sources.again import Again
 from pipeline.sources.intake import Intake
 from pipeline.sources.source import Batch, Position
 from pipeline.wire import PIPELINE_FILTERS
@@ -39,7 +40,7 @@ class MqttSource:
     Mosquitto gives a 3.1.1 client 20 unless `max_inflight_messages` says more, which with a commit
     a second can mean 20 messages a second; and while we are away it keeps 1,000 messages unless
     `max_queued_messages` says more. NATS delivers what was in flight again only after ack_wait:
-    whoever comes back sooner gets new messages before those.
+    whoever comes back sooner gets new messages before those; and it does so in parts (`Again`).
     """
 
     keeps_arrival_times = False
@@ -73,17 +74,19 @@ class MqttSource:
             persistent=persistent,
         )
         self.qos0_dropped = 0
+        self._endpoint = endpoint
         self._filters = filters
         self._redelivery_s = redelivery_s
         self._must_subscribe = retained_again
         self._clock_ns = clock_ns
         self._intake = Intake()
+        self._again: Again | None = None  # at the beginning of a connection
         # Arrived, not committed, in the same order: who is owed an acknowledgement, of what.
         self._uncommitted: deque[tuple[Connection, int]] = deque()
         self._committed_count = 0
         self._link = Link(
-            lambda: Connection(endpoint, self._on_arrivals),
-            prepare=self._subscribe_if_new,
+            self._connect,
+            prepare=self._prepare,
             before_retry=self._before_retry,
             on_end=self._intake.end,
             patient=patient,
@@ -127,20 +130,35 @@ class MqttSource:
             connection.ack(mids)
 
     def _on_arrivals(self, arrivals: Sequence[Arrival]) -> None:
-        now_ns = self._clock_ns()
-        room = QOS0_PENDING_MAX - len(self._intake)
+        room = QOS0_PENDING_MAX - len(self._intake if self._again is None else self._again)
         if room < len(arrivals):
             kept = [each for n, each in enumerate(arrivals) if each.mid or n < room]
             self.qos0_dropped += len(arrivals) - len(kept)
             arrivals = kept
+        if self._again is None:
+            self._take(arrivals)
+        else:
+            self._again.hold(arrivals)
+
+    def _take(self, arrivals: Sequence[Arrival]) -> None:
+        now_ns = self._clock_ns()
         self._uncommitted.extend((each.connection, each.mid) for each in arrivals)
         self._intake.put(Received(now_ns, each.topic, each.payload) for each in arrivals)
 
-    async def _subscribe_if_new(self, connection: Connection) -> None:
-        """A session that the broker kept still has its subscriptions."""
+    def _connect(self) -> Connection:
+        """What an earlier connection brought and was still held is gone with it: it comes again."""
+        self._again = Again() if self._redelivery_s else None
+        return Connection(self._endpoint, self._on_arrivals)
+
+    async def _prepare(self, connection: Connection) -> None:
+        """A session that the broker kept still has its subscriptions, and what was in flight."""
         if self._must_subscribe or not connection.session_present:
             await connection.subscribe(self._filters)
             self._must_subscribe = False
+        if self._again is not None:
+            arrivals = await self._again.complete(connection)
+            self._again = None
+            self._take(arrivals)
 
     async def _before_retry(self) -> None:
         await self._intake.emptied()
