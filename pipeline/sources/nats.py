@@ -145,6 +145,7 @@ class NatsSource:
         self._committed_sequence = 0
         self._newest = (0, 0)  # sequence and time of the newest message read
         self._expected = 0  # the sequence that must come next on this connection
+        self._gaps: Sequence[int] = ()  # but for these
         self._again: dict[int, str] = {}  # what came again while we hold it: how to acknowledge it
         self._life = 0
         self._asked = 0  # messages the server may still send
@@ -174,8 +175,8 @@ class NatsSource:
 
     @property
     def caught_up(self) -> bool:
-        """Whether everything the broker had has been taken."""
-        return not self._behind and len(self._intake) == 0
+        """Whether everything the broker had has been taken; what nobody asks for is not known."""
+        return self._asked > 0 and not self._behind and len(self._intake) == 0
 
     async def __aenter__(self) -> Self:
         await self._link.__aenter__()
@@ -236,6 +237,7 @@ class NatsSource:
     async def _begin(self, connection: JetStream) -> None:
         self._inbox = await connection.subscribe(self._take, self._on_status)
         answer = await connection.ask(f"CONSUMER.RESET.{STREAM}.{self._name}", {})
+        self._gaps = await telemetry_log.gaps(connection)
         self._connection = connection
         self._life += 1
         self._again = {}
@@ -310,7 +312,8 @@ class NatsSource:
         sequence, stored_at_ns = int(tokens[at]), int(tokens[at + 2])
         self._behind = tokens[at + 3] != "0"
         if sequence > self._expected:
-            self.lost_messages += sequence - self._expected
+            missing = range(self._expected, sequence)
+            self.lost_messages += len(missing) - sum(gap in missing for gap in self._gaps)
         self._expected = sequence + 1
         return sequence, stored_at_ns
 

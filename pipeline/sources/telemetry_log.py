@@ -162,6 +162,15 @@ async def topics_held(log: JetStream) -> set[str | None]:
             return {topic_of(subject) for subject in held}
 
 
+async def gaps(log: JetStream) -> list[int]:
+    """Sequences that are missing between others: committed by all before the server was killed.
+
+    It notes what it lets go later than it does so, one by one; what `max_bytes` costs is the oldest.
+    """
+    state = (await log.ask(f"STREAM.INFO.{STREAM}", {"deleted_details": True}))["state"]
+    return state.get("deleted") or []
+
+
 async def frames_since(log: JetStream, id_: DeviceId, since_ns: int) -> list[Received]:
     """A gun's frames that were stored since then and still are, as NatsSource gives them."""
     wanted = f"tel.*.{id_.clinic}.{id_.device}.telemetry"
