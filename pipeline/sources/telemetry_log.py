@@ -165,7 +165,7 @@ async def topics_held(log: JetStream) -> set[str | None]:
 async def gaps(log: JetStream) -> list[int]:
     """Sequences that are missing between others: committed by all before the server was killed.
 
-    It notes what it lets go later than it does so, one by one; what `max_bytes` costs is the oldest.
+    It notes what it lets go of later than it does so, one by one; `max_bytes` costs the oldest.
     """
     state = (await log.ask(f"STREAM.INFO.{STREAM}", {"deleted_details": True}))["state"]
     return state.get("deleted") or []
