@@ -298,7 +298,8 @@ def listening(port: int, topic_filter: str) -> Iterator[list[Heard]]:
 
 
 class Proxy:
-    """A TCP forwarder to `target_port`; `cut` ends all connections, `refuse` admits no new ones."""
+    """A TCP forwarder to `target_port`; `cut` ends all connections, `refuse` admits no new ones,
+    `swallow` lets those there are stay up and bring nothing."""
 
     def __init__(self, target_port: int) -> None:
         self._target_port = target_port
@@ -307,6 +308,7 @@ class Proxy:
         self.refuse = False
         self.delay_s = 0.0  # what is under way waits so long, piece by piece
         self.accepted = 0
+        self._swallowed = 0
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -333,6 +335,10 @@ class Proxy:
                 each.shutdown(socket.SHUT_RDWR)
             each.close()
 
+    def swallow(self) -> None:
+        """As a network does that has forgotten a connection: neither end hears of it."""
+        self._swallowed = self.accepted
+
     def _accept(self) -> None:
         with suppress(OSError):
             while True:
@@ -347,14 +353,18 @@ class Proxy:
                     continue
                 self.accepted += 1
                 self._sockets += [near, far]
-                for source, sink in ((near, far), (far, near)):
-                    threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
+                for pair in ((near, far), (far, near)):
+                    arguments = (self.accepted, *pair)
+                    threading.Thread(target=self._pump, args=arguments, daemon=True).start()
 
-    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+    def _pump(self, number: int, source: socket.socket, sink: socket.socket) -> None:
         with suppress(OSError):
             while data := source.recv(65_536):
                 time.sleep(self.delay_s)
-                sink.sendall(data)
+                if number > self._swallowed:
+                    sink.sendall(data)
+        if number <= self._swallowed:
+            return
         for each in (source, sink):
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import socket
 import subprocess
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,10 @@ import pytest
 import servers
 from scenario import until
 
+from pipeline import jetstream, mqtt
+from pipeline.link import RETRY_S_MIN
 from pipeline.mqtt import ANONYMOUS, Credentials
-from pipeline.sources import MqttSource
+from pipeline.sources import MqttSource, NatsSource
 
 
 def put_right(
@@ -89,3 +93,71 @@ def test_a_subscription_that_is_refused(tmp_path: Path) -> None:
 
         as_user = Credentials("p", "x")
         put_right(server.url, "refused to let 'p' read massage/v1", grant, as_user)
+
+
+# Connected, but silent.
+
+
+@contextmanager
+def half_open(_broker: servers.Server, proxy: servers.Proxy) -> Iterator[None]:
+    """The network has forgotten the connection; a new one finds a broker that is well."""
+    proxy.swallow()
+    yield
+
+
+@contextmanager
+def hanging(broker: servers.Server, _proxy: servers.Proxy) -> Iterator[None]:
+    """The broker gets no turn: its kernel answers for it, and it says nothing."""
+    assert broker.process is not None
+    broker.process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        broker.process.send_signal(signal.SIGCONT)
+
+
+@asynccontextmanager
+async def reading(way: str, directory: Path) -> AsyncIterator[tuple[Any, Any, Any]]:
+    """A broker, the wire to it, and a source that reads over that."""
+    is_log = way == "the durable log"
+    if way == "mosquitto":
+        serving = servers.mosquitto(directory)
+    else:
+        serving = servers.nats_server(directory, log=is_log)
+    with serving as broker, servers.Proxy(broker.nats_port or broker.port) as proxy:
+        source = (
+            NatsSource(proxy.nats_url, mqtt_url=broker.url, client_id="p")
+            if is_log
+            else MqttSource(proxy.url, client_id="p")
+        )
+        async with source:
+            yield broker, proxy, source
+
+
+@pytest.mark.parametrize("fault", [half_open, hanging])
+@pytest.mark.parametrize("way", ["mosquitto", "nats-server", "the durable log"])
+def test_a_connection_that_is_up_and_silent_is_made_anew(
+    way: str, fault: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noticed_s_max = max(
+        2 * mqtt.KEEPALIVE_S + 1, (jetstream.PINGS_UNANSWERED_MAX + 1) * jetstream.PING_S
+    )
+    assert noticed_s_max + RETRY_S_MIN < 30.0
+    monkeypatch.setattr(mqtt, "KEEPALIVE_S", 2)
+    monkeypatch.setattr(jetstream, "PING_S", 1)
+
+    async def scenario() -> None:
+        async with reading(way, tmp_path) as (broker, proxy, source):
+            with fault(broker, proxy):
+                await until(lambda: source.status.last_error is not None, "it is noticed")
+            await until(lambda: source.status.connected, "it is connected again")
+            sent = [("massage/v1/c/g/telemetry", b"%d" % number) for number in range(50)]
+            await asyncio.to_thread(servers.publish, broker.port, sent)
+            came: list[bytes] = []
+            async for batch in source.batches():
+                came += [each.payload for each in batch.messages]
+                if len(came) >= len(sent):
+                    break
+            assert came == [payload for _, payload in sent]
+
+    asyncio.run(asyncio.wait_for(scenario(), 2 * servers.DEADLINE_S))

@@ -18,16 +18,17 @@ import httpx
 import pytest
 import servers
 from clinic_log import SEED, clinic_log
-from test_app import STOP_S_MAX, command, running, settings_for, stored_counters, write_config
+from test_app import command, running, settings_for, stored_counters, write_config
 
 from pipeline.app.desk import Desk
 from pipeline.app.latency import Latency
 from pipeline.app.metrics import metrics
 from pipeline.config import MetricsSection, Settings, load
-from pipeline.model import PIPELINE_CLINIC, AlarmState, Received
+from pipeline.model import PIPELINE_CLINIC, AlarmState, Counters, Received
 from pipeline.store import AlarmFilter, StoreReader, schema
 
 LOST = "BROKER_UNREACHABLE"
+SIGTERM_S_MAX = 5.0  # issue 5, "Supervision"
 
 
 @pytest.fixture
@@ -68,6 +69,12 @@ def own_alarm(settings: Settings, rule: str) -> list[AlarmState]:
         history = reader.alarm_history(AlarmFilter(), limit=100)
     said = [each.alarm for each in reversed(history)]
     return [each.state for each in said if (each.id.clinic, each.rule) == (PIPELINE_CLINIC, rule)]
+
+
+def stored(settings: Settings) -> int:
+    """How many messages; 0 before the first checkpoint."""
+    with StoreReader.open(settings.store.directory) as reader:
+        return (reader.counters() or Counters()).messages
 
 
 def publish(broker: servers.Server, log: list[Received]) -> None:
@@ -123,6 +130,29 @@ def test_a_broker_that_comes_late_is_waited_for(
             servers.until(lambda: len(own_alarm(settings, LOST)) > 1, "it is over", 60.0)
     assert own_alarm(settings, LOST) == [AlarmState.ACTIVE_UNACK, AlarmState.RTN_UNACK]
     assert "no broker; it is tried again" in "".join(capfd.readouterr())
+
+
+def test_a_broker_that_hangs_is_told_of(
+    broker: servers.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """First guns that were at work are silent; then the connection is given up."""
+    monkeypatch.setattr("pipeline.mqtt.KEEPALIVE_S", 4)
+    assert broker.process is not None
+    log = clinic_log(1, 15.0)
+    settings = settings_for(tmp_path, broker)
+    with running(settings) as pipeline:
+        publish(broker, log)
+        servers.until(lambda: pipeline.counters.messages >= len(log), "all is judged")
+        broker.process.send_signal(signal.SIGSTOP)
+        try:
+            servers.until(lambda: own_alarm(settings, LOST), "there is an alarm of it", 60.0)
+        finally:
+            broker.process.send_signal(signal.SIGCONT)
+        servers.until(lambda: len(own_alarm(settings, LOST)) > 1, "it is over", 60.0)
+    assert own_alarm(settings, LOST) == [AlarmState.ACTIVE_UNACK, AlarmState.RTN_UNACK]
+    with StoreReader.open(settings.store.directory) as reader:
+        raised = {each.alarm.rule for each in reader.alarm_history(AlarmFilter(), limit=100)}
+    assert "NO_FRAMES" in raised
 
 
 class Disk:
@@ -230,17 +260,23 @@ def test_a_taken_port_keeps_no_gun_unwatched(
     assert "choose another as metrics.port" in "".join(capfd.readouterr())
 
 
-def test_sigterm_stores_what_is_in_hand(
+def test_sigterm_under_load_stores_what_is_in_hand_within_5_s(
     broker: servers.Server, log: list[Received], tmp_path: Path
 ) -> None:
+    """Guns say all of it two hundred times over, as fast as the broker takes it."""
+    said = 200 * log
     settings = settings_for(tmp_path, broker)
     config = write_config(tmp_path / "myoguard.toml", settings)
+    publishing = threading.Thread(target=publish, args=(broker, said))
     with command(config) as process:
-        publish(broker, log)
+        publishing.start()
+        servers.until(lambda: stored(settings) > 0, "it is at work")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(STOP_S_MAX) == 0
+        assert process.wait(SIGTERM_S_MAX) == 0
+    assert stored(settings) < len(said)
+    publishing.join()
     with command(config) as process:
-        servers.until(lambda: stored_counters(settings).messages >= len(log), "nothing is missing")
+        servers.until(lambda: stored(settings) >= len(said), "nothing is missing")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(STOP_S_MAX) == 0
+        assert process.wait(SIGTERM_S_MAX) == 0
     assert stored_counters(settings).frames_missing == 0
