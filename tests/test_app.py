@@ -34,8 +34,11 @@ from pipeline.capture import CaptureFolder, name_captures, read_recording
 from pipeline.cli.gun_models import known_guns
 from pipeline.cli.replaying import alarm_line
 from pipeline.config import BrokerSection, MetricsSection, PageSection, Settings, StoreSection, load
+from pipeline.jetstream import JetStream, parse_nats_endpoint
 from pipeline.model import Alarm, AlarmState, Counters, Received
+from pipeline.monitor.fleet import LOG_STEP_NS
 from pipeline.rules import ALARMS, Signal
+from pipeline.sources.telemetry_log import STREAM, make_reader
 from pipeline.store import AlarmFilter, Store, StoreReader
 from pipeline.wire import sample_time_ns
 
@@ -425,6 +428,34 @@ def test_kill_dash_nine_changes_nothing(
     assert counters.frames_missing == counters.frames_late == 0
     assert stored_alarms(settings) == replayed_alarms(settings, rough_log)
     assert captures_missing(settings, rough_log) == []
+
+
+def test_a_log_that_has_forgotten_what_was_committed_makes_no_gun_silent(tmp_path: Path) -> None:
+    """Killed under load, nats-server has come back with a log of half a minute ago."""
+    log = clinic_log(1, 60.0)
+
+    async def keep_all(url: str) -> None:
+        async with JetStream(parse_nats_endpoint(url, client_id="all")) as connection:
+            await make_reader(connection, "all")
+
+    async def forget_commits(url: str) -> None:
+        async with JetStream(parse_nats_endpoint(url, client_id="all")) as connection:
+            await connection.ask(f"CONSUMER.RESET.{STREAM}.pipeline", {"seq": 1})
+
+    with servers.nats_server(tmp_path / "broker", log=True) as broker:
+        settings = settings_for(tmp_path, broker)
+        with running(settings):
+            asyncio.run(keep_all(broker.nats_url or ""))
+            with Paced(broker.port, log, seconds=LOG_STEP_NS / 1e9 + 3.0):
+                servers.until(lambda: _seen(settings) >= frames_in(log), "all is stored")
+        asyncio.run(forget_commits(broker.nats_url or ""))
+        with running(settings):
+            servers.until(
+                lambda: stored_counters(settings).messages >= 2 * len(log), "all came again"
+            )
+        with StoreReader.open(settings.store.directory) as reader:
+            rules = [each.alarm.rule for each in reader.alarm_history(AlarmFilter(), limit=1_000)]
+    assert "NO_FRAMES" not in rules
 
 
 def _seen(settings: Settings) -> int:

@@ -107,6 +107,8 @@ class Flow:
         When nothing at all comes in, it is the broker that is away, and not the guns.
         """
         since_ns, begin = self._source.status.since_ns, 0
+        if messages[0].received_at_ns <= since_ns:
+            messages = self._in_time(messages)
         for at, message in enumerate(messages):
             if message.received_at_ns > since_ns:
                 break
@@ -116,6 +118,13 @@ class Flow:
                 self._monitor.hear_again(message.received_at_ns)
             self._kept_ns = message.received_at_ns
         yield messages[begin:]
+
+    def _in_time(self, messages: Sequence[Received]) -> Sequence[Received]:
+        """Time does not go back for what comes again: a log whose server was killed may have
+        forgotten minutes of commits, in which guns would seem silent a second time.
+        """
+        now_ns = self._monitor.now_ns
+        return [each._replace(received_at_ns=max(each.received_at_ns, now_ns)) for each in messages]
 
     def _notice_standstill(self, now_s: float) -> None:
         """Whether this process got no turn for longer than frames may be late.

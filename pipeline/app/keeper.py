@@ -12,6 +12,7 @@ import structlog
 
 from pipeline.app.latency import Latency
 from pipeline.app.timer import Timer
+from pipeline.app.window import Window
 from pipeline.model import Record
 from pipeline.monitor import Monitor
 from pipeline.rules import Shortage
@@ -24,7 +25,6 @@ CHECKPOINT_S: Final = 1.0  # design.md, "Checkpoint"
 # then silence mean a checkpoint now.
 STALLED_MESSAGES: Final = 16
 STALLED_S: Final = 0.1
-STALLS_TOLD: Final = 5  # a full window stops at the same number again and again; traffic does not
 RETIRE_S: Final = 60.0
 RETIRE_BUSY_S: Final = 1.0  # while rows are being retired: this outruns a large fleet (retention)
 SHORT_S: Final = 2.5 * RETIRE_S  # a store at its bound has room for a minute, and no longer
@@ -51,7 +51,8 @@ class Keeper:
         self._records: list[Record] = []  # bounded by the broker's window, as nothing is committed
         self._position: Position | None = None  # of the last batch taken
         self._uncommitted = 0
-        self._stalled_at, self._stalls = 0, 0
+        self._window = Window()
+        self._window_told = False
         self._due = Timer(CHECKPOINT_S)
         self._retire_due = Timer(RETIRE_S)
         self._working: asyncio.Task[None] | None = None
@@ -81,6 +82,15 @@ class Keeper:
     def took(self, batch: Batch) -> None:
         self._position = batch.position
         self._uncommitted += len(batch.messages)
+        window = self._window.took(time.monotonic())
+        if window and not self._window_told:
+            self._window_told = True
+            _log.warning(
+                "the broker hands out too few messages at a time, which costs latency: raise its"
+                " window to twice the messages of a second (Mosquitto: max_inflight_messages,"
+                " nats-server: mqtt.max_ack_pending)",
+                window=window,
+            )
 
     def keep(self, records: Iterable[Record]) -> None:
         self._records.extend(records)
@@ -93,22 +103,14 @@ class Keeper:
             self._working.result()
             self._working = None
         stalled = self._uncommitted >= STALLED_MESSAGES and quiet_s >= STALLED_S
-        if self._due.is_due(now_s) or (stalled and self._failing_since_s is None):
+        stalled = stalled and self._failing_since_s is None
+        is_tried = stalled and not self._window_told
+        if is_tried and self._window.is_tried(self._uncommitted, quiet_s):
+            return
+        if self._due.is_due(now_s) or stalled:
             if stalled:
-                self._watch_window()
+                self._window.stalled(self._uncommitted)
             self._working = asyncio.create_task(self._work(now_s), name="checkpoint")
-
-    def _watch_window(self) -> None:
-        """Say it once when the broker's window holds less than a checkpoint's messages."""
-        self._stalls = self._stalls + 1 if self._uncommitted == self._stalled_at else 1
-        self._stalled_at = self._uncommitted
-        if self._stalls == STALLS_TOLD:
-            _log.warning(
-                "the broker hands out too few messages at a time, which costs latency: raise its"
-                " window to twice the messages of a second (Mosquitto: max_inflight_messages,"
-                " nats-server: mqtt.max_ack_pending)",
-                window=self._uncommitted,
-            )
 
     async def finish(self) -> None:
         """The last checkpoint. Raises StoreWriteError."""
@@ -146,6 +148,7 @@ class Keeper:
         self._uncommitted -= uncommitted
         if position is not None:
             await self._source.commit(position)
+            self._window.let_go(time.monotonic())
 
     async def _retire(self, now_s: float) -> None:
         """Delete what is too old or too much, a bounded piece at a time."""

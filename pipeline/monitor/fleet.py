@@ -394,6 +394,11 @@ class Monitor:
     # What others read.
 
     @property
+    def now_ns(self) -> int:
+        """The newest time of the log."""
+        return self._now_ns
+
+    @property
     def devices(self) -> int:
         return len(self._guns)
 
