@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
+import pytest
 import servers
 from clinic_log import SEED
 from influx_engine import influxql, make_database
 from influx_spool import stored
 from servers import HOST, until
-from test_app import running
+from test_app import running, settings_for
 
 from devices.demo import demo_fleet
 from devices.fleet import FleetReport, run_fleet
@@ -102,3 +104,33 @@ def test_the_figures_say_what_was_written_and_since_when_nothing_is() -> None:
         ("myoguard_influx_failing_seconds",): 7.0,
         ("myoguard_spool_share",): 0.25,
     }
+
+
+def test_the_store_is_not_closed_under_whoever_asks_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite would end the process."""
+    asked: list[StoreReader] = []
+    closed = threading.Event()
+    under_way: list[bool] = []
+    size, close = StoreReader.size, StoreReader.close
+
+    def slow_size(self: StoreReader) -> StoreSize:
+        asked.append(self)
+        under_way.append(closed.wait(0.5))
+        return size(self)
+
+    def told_close(self: StoreReader) -> None:
+        if self in asked:
+            closed.set()
+        close(self)
+
+    monkeypatch.setattr(StoreReader, "size", slow_size)
+    monkeypatch.setattr(StoreReader, "close", told_close)
+    with servers.mosquitto(tmp_path / "broker") as broker:
+        settings = settings_for(tmp_path, broker)
+        section = InfluxSection(url=f"http://{servers.HOST}:{servers.free_port()}", bucket="b")
+        with running(settings.model_copy(update={"influx": section})):
+            servers.until(lambda: asked, "the store is asked")
+    assert closed.is_set()
+    assert not any(under_way)

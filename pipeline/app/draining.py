@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from copy import deepcopy
 from datetime import datetime
 from typing import Final
@@ -60,14 +60,12 @@ async def influx(desk: Desk) -> AsyncIterator[None]:
     stop = asyncio.Event()
     draining = asyncio.create_task(drain.run(stop), name="influx")
     draining.add_done_callback(_drain_ended)
-    watching = asyncio.create_task(_watch(desk, drain, lag), name="influx watch")
+    watching = asyncio.create_task(_watch(desk, drain, lag, stop), name="influx watch")
     try:
         yield
     finally:
-        watching.cancel()
-        await asyncio.wait({watching})
         stop.set()
-        await asyncio.wait({draining})
+        await asyncio.wait({watching, draining})
         await asyncio.to_thread(_finish, drain)
 
 
@@ -101,11 +99,15 @@ class _Lag:
         return worst_s
 
 
-async def _watch(desk: Desk, drain: Drain, lag: _Lag) -> None:
-    """Health and notice every second; what InfluxDB is told of the pipeline, every ten."""
+async def _watch(desk: Desk, drain: Drain, lag: _Lag, stop: asyncio.Event) -> None:
+    """Health and notice every second; what InfluxDB is told of the pipeline, every ten.
+
+    Ends by `stop`, for a thread that is asking the store cannot be cancelled: closed under it,
+    SQLite ends the process.
+    """
     tell_at_s = 0.0
     with StoreReader.open(desk.settings.store.directory) as reader:
-        while True:
+        while not stop.is_set():
             try:
                 size = await asyncio.to_thread(reader.size)
                 _judge(desk, drain.status, size)
@@ -115,7 +117,9 @@ async def _watch(desk: Desk, drain: Drain, lag: _Lag) -> None:
                     await asyncio.to_thread(desk.store.spool_status, status)
             except StoreError:
                 pass  # whoever stores the records says so
-            await asyncio.sleep(LOOK_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S):
+                    await stop.wait()
 
 
 def _judge(desk: Desk, status: DrainStatus, size: StoreSize) -> None:
