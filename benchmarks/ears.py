@@ -1,7 +1,7 @@
-"""Hears alarms as any console would, in a process of its own: python -m benchmarks.ears URL SECONDS
+"""Hears alarms as any console would, in a process of its own: python -m benchmarks.ears URL
 
-Prints, as JSON, when each alarm of RULES that was raised came [ns], and the sample time at which
-its delay ended. paho, QoS 1.
+Until stdin ends; then it prints, as JSON, when each alarm of RULES that was raised came [ns], and
+the sample time at which its delay ended. paho, QoS 1.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 RULES: Final = frozenset({"EXCESS_PRESSURE", "EXTREME_PRESSURE", "TENDON_PROXIMITY"})
 
 
-def main(url: str, seconds: float) -> None:
+def main(url: str) -> None:
     heard: list[tuple[int, int]] = []
 
     def on_message(_client: Any, _userdata: Any, message: Any) -> None:
@@ -34,10 +34,10 @@ def main(url: str, seconds: float) -> None:
     parts = urlsplit(url)
     client.connect(parts.hostname or "127.0.0.1", parts.port or 1883)
     client.loop_start()
-    time.sleep(seconds)
+    sys.stdin.read()
     client.loop_stop()
     print(json.dumps(heard))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], float(sys.argv[2]))
+    main(sys.argv[1])

@@ -1,6 +1,6 @@
 """Thousands of guns at a broker, cheap enough not to be what is measured.
 
-    python -m benchmarks.load URL GUNS SECONDS FRAMES
+    python -m benchmarks.load URL GUNS SECONDS FRAMES [paced]
 
 `devices` plays a few guns once, into the file FRAMES; each gun of the load plays one of these loops
 from a frame of its own. To publish is to copy a frame into a packet, write its sequence number, its
@@ -9,16 +9,21 @@ part. Raw MQTT 3.1.1, QoS 1, a connection per GUNS_PER_CONNECTION guns; PUBACKs 
 
 A frame is due when its last sample was taken, so whoever hears an alarm knows by its
 sample time how long it took. Nothing waits for the broker: what it does not take is sent late.
+
+`paced`, guns keep no time: they publish as fast as a consumer takes it, of whom somebody says on
+stdin, a number a line, how many frames it has taken; AHEAD are under way.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import socket
 import sys
 import time
 import zlib
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
@@ -48,6 +53,8 @@ TICKS: Final = 25  # a frame's time in so many steps
 TURNS: Final = 5  # a connection's guns publish in as many groups: fewer, larger writes
 TICK_NS: Final = FRAME_NS // TICKS
 LEAD_S: Final = 0.5  # from the last birth to the first frame
+AHEAD: Final = 4_000  # paced: as many as a broker's window lets out, and a poll's time of frames
+PACED_TURN_NS: Final = 200_000
 GRACE_S: Final = 10.0  # for the last acknowledgements
 _SEQ: Final = 12  # where a frame keeps what is written anew (contract, "Telemetry frame, binary")
 _STAMPED: Final = 12  # bytes: both
@@ -222,6 +229,24 @@ def _turns(guns: Ints, line: int) -> list[Ints]:
     return [groups.get(tick, guns[:0]) for tick in range(TICKS)]
 
 
+class _Taken:
+    """How many frames the consumer has taken, as stdin last said."""
+
+    def __init__(self) -> None:
+        os.set_blocking(0, False)
+        self._frames, self._rest = 0, b""
+
+    def newest(self) -> int:
+        try:
+            said = self._rest + os.read(0, 1 << 16)
+        except BlockingIOError:
+            return self._frames
+        *lines, self._rest = said.split(b"\n")
+        if lines:
+            self._frames = int(lines[-1])
+        return self._frames
+
+
 class Load:
     """All guns; `run` publishes in real time."""
 
@@ -244,16 +269,35 @@ class Load:
         self._offset = (np.arange(guns) * 37) % self._loops.shape[1]  # no two neighbours in step
 
     def run(self, seconds: float) -> Report:
-        one = np.zeros(1, np.int64)
-        self._packets(one, one, 0, 0)  # compiled before the clock starts
-        self._greet(time.time_ns())
+        self._begin()
         start_ns = time.time_ns() + round(LEAD_S * 1e9)
         began_s, began_cpu_s = time.monotonic(), time.process_time()
         for step in range(round(seconds * 1e9) // TICK_NS):
             due_ns = start_ns + step * TICK_NS
             self._turn_until(due_ns)
             self._late_us.append((time.time_ns() - due_ns) // 1_000)
-            self._publish(due_ns, step % TICKS, step // TICKS)
+            self._publish(due_ns, step)
+        return self._report(start_ns, began_s, began_cpu_s)
+
+    def run_paced(self, seconds: float) -> Report:
+        """Publish as fast as frames are taken."""
+        self._begin()
+        start_ns, taken = time.time_ns(), _Taken()
+        began_s, began_cpu_s = time.monotonic(), time.process_time()
+        steps = count()
+        while time.monotonic() - began_s < seconds:
+            self._turn_until(time.time_ns() + PACED_TURN_NS)
+            if self._frames - taken.newest() < AHEAD:
+                step = next(steps)
+                self._publish(start_ns + step * TICK_NS, step)
+        return self._report(start_ns, began_s, began_cpu_s)
+
+    def _begin(self) -> None:
+        one = np.zeros(1, np.int64)
+        self._packets(one, one, 0, 0)  # compiled before the clock starts
+        self._greet(time.time_ns())
+
+    def _report(self, start_ns: int, began_s: float, began_cpu_s: float) -> Report:
         cpu_s, wall_s = time.process_time() - began_cpu_s, time.monotonic() - began_s
         end_ns = time.time_ns() + round(GRACE_S * 1e9)
         while self._unacknowledged and time.time_ns() < end_ns:
@@ -262,7 +306,7 @@ class Load:
             self._guns,
             self._frames,
             self._unacknowledged,
-            max(self._late_us) / 1e3,
+            max(self._late_us, default=0) / 1e3,
             cpu_s,
             wall_s,
             start_ns,
@@ -289,8 +333,9 @@ class Load:
         while self._unacknowledged:
             self._turn_until(time.time_ns() + TICK_NS)
 
-    def _publish(self, due_ns: int, tick: int, number: int) -> None:
-        """The frame `number` of the guns whose turn it is."""
+    def _publish(self, due_ns: int, step: int) -> None:
+        """A frame of each gun whose turn it is."""
+        number, tick = divmod(step, TICKS)
         for line, turns in zip(self._lines, self._turns, strict=True):
             turn = turns[tick]
             if turn.size:
@@ -317,11 +362,14 @@ class Load:
                     line.flush()
 
 
-def main(url: str, guns: int, seconds: float, frames: Path) -> None:
+def main(url: str, guns: int, seconds: float, frames: Path, *, paced: bool) -> None:
     if not frames.exists():
         write_frames(frames)
-    print(json.dumps(Load(url, guns, frames).run(seconds)._asdict()))
+    load = Load(url, guns, frames)
+    report = load.run_paced(seconds) if paced else load.run(seconds)
+    print(json.dumps(report._asdict()))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), Path(sys.argv[4]))
+    _, url, guns, seconds, frames, *more = sys.argv
+    main(url, int(guns), float(seconds), Path(frames), paced=more == ["paced"])

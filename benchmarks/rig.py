@@ -7,14 +7,10 @@ the README says. All share one machine, so a rate is that of all of them togethe
 from __future__ import annotations
 
 import json
-import os
-import re
-import signal
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -22,24 +18,18 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-import psutil
+import numpy as np
 
 from benchmarks import load
+from benchmarks.consumers import Consumer, cpu_s, memory_bytes, pipeline
 from tests import servers
 
 WINDOW: Final = 16_384  # README: max_inflight_messages, mqtt.max_ack_pending
-START_S_MAX: Final = 120.0
-
-
-def cpu_s(pid: int) -> float:
-    """Processor time of a process and its threads."""
-    times = psutil.Process(pid).cpu_times()
-    return times.user + times.system
-
-
-def memory_bytes(pid: int) -> int:
-    resident: int = psutil.Process(pid).memory_info().rss
-    return resident
+POLL_S: Final = 0.1
+FIRST_S_MAX: Final = 60.0
+CPU_TICK_S: Final = 0.01  # how finely Linux tells processor time
+LAST_S_MAX: Final = 20.0  # for what is under way when the load ends
+COUNTED_BY: Final = 100  # frames: how finely a peer says what it has taken
 
 
 @contextmanager
@@ -60,60 +50,24 @@ def frames_file() -> Path:
     return path
 
 
-class Pipeline:
-    """`myoguard run` with its defaults, storing in `directory`."""
-
-    def __init__(self, server: servers.Server, kind: str, directory: Path) -> None:
-        self._port = servers.free_port()
-        settings = {
-            "BROKER__URL": server.url,
-            "STORE__DIRECTORY": str(directory / "store"),
-            "METRICS__PORT": str(self._port),
-            "PAGE__PORT": "0",
-        }
-        if kind == "nats":
-            settings["BROKER__NATS_URL"] = str(server.nats_url)
-        env = {**os.environ, **{f"MYOGUARD_{key}": value for key, value in settings.items()}}
-        self._log = (directory / "log").open("w")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline.cli", "run"], env=env, stderr=self._log
-        )
-
-    def metrics(self) -> Mapping[str, float]:
-        """Nothing where it does not answer."""
-        with suppress(OSError):
-            url = f"http://127.0.0.1:{self._port}/metrics"
-            with urllib.request.urlopen(url, timeout=10) as answer:
-                text = answer.read().decode()
-            return {m[1]: float(m[2]) for m in re.finditer(r"^(\S+) (\S+)$", text, re.MULTILINE)}
-        return {}
-
-    @property
-    def frames(self) -> int:
-        return int(self.metrics().get('myoguard_frames_total{fate="processed"}', 0))
-
-    @property
-    def is_connected(self) -> bool:
-        return self.metrics().get('myoguard_connected{way="source"}') == 1.0
-
-    def stop(self) -> None:
-        self.process.send_signal(signal.SIGINT)
-        try:
-            self.process.wait(60)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self._log.close()
+def frame_bytes() -> int:
+    size: int = np.load(frames_file(), mmap_mode="r").shape[2]
+    return size
 
 
-@contextmanager
-def pipeline(server: servers.Server, kind: str, directory: Path) -> Iterator[Pipeline]:
-    running = Pipeline(server, kind, directory)
-    try:
-        servers.until(lambda: running.is_connected, "the pipeline watches", START_S_MAX)
-        yield running
-    finally:
-        running.stop()
+def popen(*arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", *arguments]
+    return subprocess.Popen(  # noqa: S603
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
+def _pid(server: servers.Server) -> int:
+    assert server.process is not None  # noqa: S101
+    return server.process.pid
+
+
+# --------------------------------------------------------------------------------- in real time
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,47 +83,45 @@ class Run:
     load_us: float
     lag_s_max: float
     lost: int  # published, and judged neither then nor in the seconds after
-    memory_bytes_per_gun: float
+    memory_bytes: float  # more than before the first gun, the black box's ring left out
     latencies_ms: tuple[float, ...]
-    load_late_ms: float
 
     @property
     def keeps_up(self) -> bool:
         return self.lost == 0 and self.lag_s_max < 1.0 and self.frames_hz > 0.97 * self.offered_hz
 
-
-def popen(*arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603
+    @property
+    def cores(self) -> float:
+        """What broker, load and pipeline together would need for what is offered."""
+        return (self.us_per_frame + self.broker_us + self.load_us) * self.offered_hz / 1e6
 
 
 def run(kind: str, guns: int, seconds: float, settle_s: float = 3.0) -> Run:
     """Have a pipeline watch so many guns; the first `settle_s` do not count."""
-    frames_file()
+    frames = str(frames_file())
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name,
         broker(kind, Path(name) / "broker") as server,
         pipeline(server, kind, Path(name)) as ours,
     ):
-        ears = popen("benchmarks.ears", server.url, str(seconds + 15.0))
-        empty = memory_bytes(ours.process.pid)
-        gun_load = popen("benchmarks.load", server.url, str(guns), str(seconds), str(frames_file()))
-        servers.until(lambda: ours.frames > guns, "frames come", 60.0)
+        ears = popen("benchmarks.ears", server.url)
+        empty = memory_bytes(ours.pid)
+        guns_load = popen("benchmarks.load", server.url, str(guns), str(seconds), frames)
+        servers.until(lambda: ours.frames > guns, "frames come", FIRST_S_MAX)
         time.sleep(settle_s)
-        pids = [ours.process.pid, server.process.pid if server.process else 0]
-        began_s, frames, used = time.monotonic(), ours.frames, [cpu_s(each) for each in pids]
+        pids = ours.pid, _pid(server)
+        began_s, taken, used = time.monotonic(), ours.frames, [cpu_s(each) for each in pids]
         lags = [0.0]
         while time.monotonic() - began_s < seconds - settle_s - 2.0:
             time.sleep(0.5)
             lags.append(ours.metrics().get("myoguard_lag_seconds", lags[-1]))
         took_s = time.monotonic() - began_s
-        count = max(ours.frames - frames, 1)
+        count = max(ours.frames - taken, 1)
         ours_s, broker_s = (cpu_s(each) - b for each, b in zip(pids, used, strict=True))
-        memory = memory_bytes(ours.process.pid) - empty
-        report: dict[str, Any] = json.loads(gun_load.communicate()[0])
-        with suppress(AssertionError):
-            servers.until(lambda: ours.frames >= report["frames"], "all frames are judged", 8.0)
-        lost = report["frames"] - ours.frames
+        ring = ours.metrics().get("myoguard_ring_bytes", 0.0)
+        memory = memory_bytes(ours.pid) - empty - ring
+        report: dict[str, Any] = json.loads(guns_load.communicate()[0])
+        lost = _lost(ours, report["frames"])
         heard = json.loads(ears.communicate()[0])
     return Run(
         kind,
@@ -181,9 +133,8 @@ def run(kind: str, guns: int, seconds: float, settle_s: float = 3.0) -> Run:
         1e6 * report["cpu_s"] / report["frames"],
         max(lags),
         lost,
-        memory / guns,
+        memory,
         tuple(_latencies_ms(heard, report, settle_s)),
-        report["late_ms_max"],
     )
 
 
@@ -197,3 +148,56 @@ def _latencies_ms(
         if settle_s * 1e9 / load.TICK_NS < step < len(late_us):
             published_ns = start_ns + step * load.TICK_NS + late_us[step] * 1_000
             yield (heard_ns - published_ns) / 1e6
+
+
+# --------------------------------------------------------------------------- as fast as it takes
+
+
+@dataclass(frozen=True, slots=True)
+class Flood:
+    """What a consumer takes when there is always more, by the second."""
+
+    frames_hz: tuple[float, ...]
+    frames_per_cpu_s: tuple[float, ...]
+    broker_cores: tuple[float, ...]
+    lost: int  # of all that was published
+
+    @property
+    def us_per_frame(self) -> float:
+        return 1e6 / float(np.median(self.frames_per_cpu_s))
+
+
+def flood(
+    consumer: Consumer, server: servers.Server, guns: int, seconds: float, settle_s: float = 3.0
+) -> Flood:
+    """Guns publish as the consumer takes: the highest rate at which nothing is left behind."""
+    arguments = (server.url, str(guns), str(seconds), str(frames_file()), "paced")
+    guns_load = popen("benchmarks.load", *arguments)
+    assert guns_load.stdin is not None  # noqa: S101
+    before = consumer.frames
+    looks: list[tuple[float, int, float, float]] = []
+    first_s = None
+    while guns_load.poll() is None and (first_s is None or time.monotonic() - first_s < seconds):
+        taken = consumer.frames
+        with suppress(BrokenPipeError):
+            guns_load.stdin.write(f"{taken - before}\n")
+            guns_load.stdin.flush()
+        now_s = time.monotonic()
+        first_s = now_s if first_s is None and taken > before else first_s
+        is_second = not looks or now_s - looks[-1][0] >= 1.0
+        if first_s is not None and now_s - first_s >= settle_s and is_second:
+            looks.append((now_s, taken, cpu_s(consumer.pid), cpu_s(_pid(server))))
+        time.sleep(POLL_S)
+    report: dict[str, Any] = json.loads(guns_load.communicate()[0])
+    lost = _lost(consumer, before + report["frames"])
+    s, frames, ours, brokers = np.diff(np.array(looks), axis=0).T
+    ours = np.maximum(ours, CPU_TICK_S)
+    return Flood(tuple(frames / s), tuple(frames / ours), tuple(brokers / s), lost)
+
+
+def _lost(consumer: Consumer, published: int) -> int:
+    """What does not come in the seconds after the last frame either."""
+    with suppress(AssertionError):
+        servers.until(lambda: consumer.frames > published - COUNTED_BY, "all is taken", LAST_S_MAX)
+    left = published - consumer.frames
+    return left if left >= COUNTED_BY else 0

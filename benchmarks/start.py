@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.rig import cpu_s
+from benchmarks.consumers import cpu_s
 from benchmarks.table import Aim, Table, figure
 from tests.servers import nats_server
 
