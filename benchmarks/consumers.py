@@ -178,9 +178,7 @@ class _Writing:
 def mosquitto_sub(server: servers.Server, frame_bytes: int) -> Iterator[Consumer]:
     binary = shutil.which("mosquitto_sub")
     if binary is None:
-        raise UnavailableError(
-            "mosquitto_sub is not installed: apt-get install mosquitto-clients"
-        )
+        raise UnavailableError("mosquitto_sub is not installed: apt-get install mosquitto-clients")
     command = [binary, "-p", str(server.port), "-q", "1", "-t", TELEMETRY, "-N"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, text=True)  # noqa: S603
     try:

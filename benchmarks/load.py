@@ -1,6 +1,6 @@
 """Thousands of guns at a broker, cheap enough not to be what is measured.
 
-    python -m benchmarks.load URL GUNS SECONDS FRAMES [paced]
+    python -m benchmarks.load URL GUNS FRAMES [SECONDS]
 
 `devices` plays a few guns once, into the file FRAMES; each gun of the load plays one of these loops
 from a frame of its own. To publish is to copy a frame into a packet, write its sequence number, its
@@ -10,8 +10,8 @@ part. Raw MQTT 3.1.1, QoS 1, a connection per GUNS_PER_CONNECTION guns; PUBACKs 
 A frame is due when its last sample was taken, so whoever hears an alarm knows by its
 sample time how long it took. Nothing waits for the broker: what it does not take is sent late.
 
-`paced`, guns keep no time: they publish as fast as a consumer takes it, of whom somebody says on
-stdin, a number a line, how many frames it has taken; AHEAD are under way.
+Without SECONDS guns keep no time: they publish as fast as a consumer takes it, of whom somebody says
+on stdin, a number a line, how many frames it has taken, until stdin ends; AHEAD are under way.
 """
 
 from __future__ import annotations
@@ -236,12 +236,15 @@ class _Taken:
         os.set_blocking(0, False)
         self._frames, self._rest = 0, b""
 
-    def newest(self) -> int:
+    def newest(self) -> int | None:
+        """None when nobody will say more."""
         try:
-            said = self._rest + os.read(0, 1 << 16)
+            said = os.read(0, 1 << 16)
         except BlockingIOError:
             return self._frames
-        *lines, self._rest = said.split(b"\n")
+        if not said:
+            return None
+        *lines, self._rest = (self._rest + said).split(b"\n")
         if lines:
             self._frames = int(lines[-1])
         return self._frames
@@ -279,15 +282,15 @@ class Load:
             self._publish(due_ns, step)
         return self._report(start_ns, began_s, began_cpu_s)
 
-    def run_paced(self, seconds: float) -> Report:
-        """Publish as fast as frames are taken."""
+    def run_paced(self) -> Report:
+        """Publish as fast as frames are taken, for as long as somebody says so."""
         self._begin()
         start_ns, taken = time.time_ns(), _Taken()
         began_s, began_cpu_s = time.monotonic(), time.process_time()
         steps = count()
-        while time.monotonic() - began_s < seconds:
+        while (newest := taken.newest()) is not None:
             self._turn_until(time.time_ns() + PACED_TURN_NS)
-            if self._frames - taken.newest() < AHEAD:
+            if self._frames - newest < AHEAD:
                 step = next(steps)
                 self._publish(start_ns + step * TICK_NS, step)
         return self._report(start_ns, began_s, began_cpu_s)
@@ -362,14 +365,14 @@ class Load:
                     line.flush()
 
 
-def main(url: str, guns: int, seconds: float, frames: Path, *, paced: bool) -> None:
+def main(url: str, guns: int, frames: Path, seconds: float | None) -> None:
     if not frames.exists():
         write_frames(frames)
     load = Load(url, guns, frames)
-    report = load.run_paced(seconds) if paced else load.run(seconds)
+    report = load.run_paced() if seconds is None else load.run(seconds)
     print(json.dumps(report._asdict()))
 
 
 if __name__ == "__main__":
-    _, url, guns, seconds, frames, *more = sys.argv
-    main(url, int(guns), float(seconds), Path(frames), paced=more == ["paced"])
+    _, url, guns, frames, *more = sys.argv
+    main(url, int(guns), Path(frames), float(more[0]) if more else None)

@@ -12,19 +12,16 @@ import shutil
 import subprocess
 import sysconfig
 import tempfile
-import threading
-import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
 from benchmarks import consumers, rig
+from benchmarks.rates import GUNS, SETTLED
 from benchmarks.table import Table, UnavailableError, digits
 
-GUNS: Final = 4_000
-SECONDS: Final = 14.0
-SETTLE_S, SAMPLED_S, RATE_HZ = 5.0, 8, 199  # no multiple of what happens on a beat
+SAMPLED_S, RATE_HZ = 8, 199  # no multiple of what happens on a beat
 
 # By the file's path and, where one file has several, by the function. The first that fits.
 ACCOUNTS: Final = {
@@ -60,7 +57,7 @@ def table() -> Table:
     rows = [
         (name, *(f"{digits(us[kind] * shares[kind][name])} µs" for kind in us))
         for name in names
-        if any(shares[kind][name] >= 0.005 for kind in shares)  # noqa: PLR2004
+        if any(shares[kind][name] >= 0.005 for kind in shares)
     ]
     rows.append(("all", *(f"{digits(us[kind])} µs" for kind in us)))
     return Table(
@@ -77,7 +74,6 @@ def table() -> Table:
 
 def _measured(spy: str, kind: str) -> tuple[float, Counter[str]]:
     """Microseconds a frame, and each account's share."""
-    stacks: list[str] = []
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name,
         rig.broker(kind, Path(name) / "broker") as server,
@@ -88,19 +84,19 @@ def _measured(spy: str, kind: str) -> tuple[float, Counter[str]]:
         command += ["--duration", str(SAMPLED_S), "--format", "raw", "--full-filenames"]
         command += ["--output", str(out), "--nolineno"]
 
-        def look() -> None:
-            servers_frames = ours.frames
-            while ours.frames == servers_frames:
-                time.sleep(rig.POLL_S)
-            time.sleep(SETTLE_S)
-            done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-            stacks.extend(out.read_text().splitlines() if out.exists() else [done.stderr])
-
-        looking = threading.Thread(target=look)
-        looking.start()
-        flood = rig.flood(ours, server, GUNS, SECONDS + SETTLE_S)
-        looking.join()
+        spies: list[subprocess.Popen[str]] = []
+        flood = rig.flood(
+            ours, server, GUNS, SAMPLED_S + 1.0, SETTLED, lambda: spies.append(_start(command))
+        )
+        said = spies[0].communicate()[0]
+        stacks = out.read_text().splitlines() if out.exists() else [said]
     return flood.us_per_frame, shares_of(stacks)
+
+
+def _start(command: Sequence[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(  # noqa: S603
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
 
 
 def shares_of(stacks: Iterable[str]) -> Counter[str]:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -26,6 +26,7 @@ from tests import servers
 
 WINDOW: Final = 16_384  # README: max_inflight_messages, mqtt.max_ack_pending
 POLL_S: Final = 0.1
+SETTLE_S: Final = 3.0
 FIRST_S_MAX: Final = 60.0
 CPU_TICK_S: Final = 0.01  # how finely Linux tells processor time
 LAST_S_MAX: Final = 20.0  # for what is under way when the load ends
@@ -96,8 +97,8 @@ class Run:
         return (self.us_per_frame + self.broker_us + self.load_us) * self.offered_hz / 1e6
 
 
-def run(kind: str, guns: int, seconds: float, settle_s: float = 3.0) -> Run:
-    """Have a pipeline watch so many guns; the first `settle_s` do not count."""
+def run(kind: str, guns: int, seconds: float) -> Run:
+    """Have a pipeline watch so many guns; the first seconds do not count."""
     frames = str(frames_file())
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name,
@@ -106,13 +107,13 @@ def run(kind: str, guns: int, seconds: float, settle_s: float = 3.0) -> Run:
     ):
         ears = popen("benchmarks.ears", server.url)
         empty = memory_bytes(ours.pid)
-        guns_load = popen("benchmarks.load", server.url, str(guns), str(seconds), frames)
+        guns_load = popen("benchmarks.load", server.url, str(guns), frames, str(seconds))
         servers.until(lambda: ours.frames > guns, "frames come", FIRST_S_MAX)
-        time.sleep(settle_s)
+        time.sleep(SETTLE_S)
         pids = ours.pid, _pid(server)
         began_s, taken, used = time.monotonic(), ours.frames, [cpu_s(each) for each in pids]
         lags = [0.0]
-        while time.monotonic() - began_s < seconds - settle_s - 2.0:
+        while time.monotonic() - began_s < seconds - SETTLE_S - 2.0:
             time.sleep(0.5)
             lags.append(ours.metrics().get("myoguard_lag_seconds", lags[-1]))
         took_s = time.monotonic() - began_s
@@ -134,18 +135,16 @@ def run(kind: str, guns: int, seconds: float, settle_s: float = 3.0) -> Run:
         max(lags),
         lost,
         memory,
-        tuple(_latencies_ms(heard, report, settle_s)),
+        tuple(_latencies_ms(heard, report)),
     )
 
 
-def _latencies_ms(
-    heard: list[tuple[int, int]], report: Mapping[str, Any], settle_s: float
-) -> Iterator[float]:
+def _latencies_ms(heard: list[tuple[int, int]], report: Mapping[str, Any]) -> Iterator[float]:
     """From when the frame that ends at an alarm's sample time was published to its being heard."""
     start_ns, late_us = report["start_ns"], report["late_us"]
     for heard_ns, raised_ns in heard:
         step = -(-(raised_ns - start_ns) // load.TICK_NS)
-        if settle_s * 1e9 / load.TICK_NS < step < len(late_us):
+        if SETTLE_S * 1e9 / load.TICK_NS < step < len(late_us):
             published_ns = start_ns + step * load.TICK_NS + late_us[step] * 1_000
             yield (heard_ns - published_ns) / 1e6
 
@@ -168,26 +167,34 @@ class Flood:
 
 
 def flood(
-    consumer: Consumer, server: servers.Server, guns: int, seconds: float, settle_s: float = 3.0
+    consumer: Consumer,
+    server: servers.Server,
+    guns: int,
+    seconds: float,
+    settled: int = 0,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> Flood:
-    """Guns publish as the consumer takes: the highest rate at which nothing is left behind."""
-    arguments = (server.url, str(guns), str(seconds), str(frames_file()), "paced")
-    guns_load = popen("benchmarks.load", *arguments)
+    """Guns publish as the consumer takes: the highest rate at which nothing is left behind.
+
+    What counts begins SETTLE_S after the first frame and when `settled` frames have been taken, for
+    a gun that is new costs more; then `meanwhile` is called, once.
+    """
+    guns_load = popen("benchmarks.load", server.url, str(guns), str(frames_file()))
     assert guns_load.stdin is not None  # noqa: S101
-    before = consumer.frames
+    before, began_s = consumer.frames, time.monotonic()
     looks: list[tuple[float, int, float, float]] = []
-    first_s = None
-    while guns_load.poll() is None and (first_s is None or time.monotonic() - first_s < seconds):
-        taken = consumer.frames
-        with suppress(BrokenPipeError):
-            guns_load.stdin.write(f"{taken - before}\n")
-            guns_load.stdin.flush()
-        now_s = time.monotonic()
-        first_s = now_s if first_s is None and taken > before else first_s
-        is_second = not looks or now_s - looks[-1][0] >= 1.0
-        if first_s is not None and now_s - first_s >= settle_s and is_second:
-            looks.append((now_s, taken, cpu_s(consumer.pid), cpu_s(_pid(server))))
+    while not looks or looks[-1][0] - looks[0][0] < seconds:
         time.sleep(POLL_S)
+        now_s, taken = time.monotonic(), consumer.frames - before
+        guns_load.stdin.write(f"{taken}\n")
+        guns_load.stdin.flush()
+        if not taken:
+            began_s = now_s
+        elif now_s - began_s >= SETTLE_S and taken >= settled:
+            if not looks:
+                meanwhile()
+            if not looks or now_s - looks[-1][0] >= 1.0:
+                looks.append((now_s, taken, cpu_s(consumer.pid), cpu_s(_pid(server))))
     report: dict[str, Any] = json.loads(guns_load.communicate()[0])
     lost = _lost(consumer, before + report["frames"])
     s, frames, ours, brokers = np.diff(np.array(looks), axis=0).T

@@ -38,8 +38,8 @@ class UnavailableError(Exception):
 
 
 def figure(values: Sequence[float], unit: str = "") -> str:
-    """Median and, in brackets, the 10th and 90th percentile, to three digits."""
-    low, middle, high = np.quantile(np.asarray(values, np.float64), (0.1, 0.5, 0.9))
+    """Median and, in brackets, the quartiles, to three digits."""
+    low, middle, high = np.quantile(np.asarray(values, np.float64), (0.25, 0.5, 0.75))
     unit = f" {unit}" if unit else ""
     return f"{digits(middle)}{unit} ({digits(low)} to {digits(high)})"
 

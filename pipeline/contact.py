@@ -74,6 +74,8 @@ CONTACT = np.dtype(
         ("hops_off", "i4"),
         ("warm", "i4"),
         ("learnt", "i4"),  # hops of air the baselines have seen
+        ("hops_searched", "i4"),  # since the grid of starts was searched, and
+        ("searched_cost", "f8"),  # what the best of it cost; 0 when it may be searched again
         ("missing", "i4"),  # hops without usable samples in a row
         ("a1_scale", "f8"),  # present over calibrated free-running amplitude
         ("i0_scale", "f8"),

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pipeline.kernels import STANDARD_GRAVITY_M_S2, Record
 from pipeline.waveform import (
     FIRMNESS_N,
+    GOOD_ENOUGH,
     N_GUN,
     N_PARAMETERS,
     SECOND_IM,
@@ -52,6 +53,11 @@ SEEN_SHARE = 0.6
 # However badly the wave is explained, the inversion weighs at least as with this: where it is, on
 # tendon and bone, the current is worse still, as a spring does no work (-70 % to +100 %).
 WEIGHED_LOG_SD = 0.35
+
+# A window that the model cannot explain is searched for on the grid, and so would be the next, with
+# the same answer: for a second what the search found is followed, unless it fits half as well again.
+SEARCH_HOPS = 4
+WORSE = 1.5
 
 UNIT = np.dtype(
     [
@@ -282,10 +288,16 @@ def update_force(
     p = np.empty(N_PARAMETERS)  # a copy, for the same reason
     for k in range(N_PARAMETERS):
         p[k] = c.p[k]
-    cost = invert(s, p, c.warm == 1, p.size, normal)
+    enough = max(GOOD_ENOUGH, WORSE * c.searched_cost) if c.warm == 1 else 0.0
+    cost = invert(s, p, enough, p.size, normal)
     for k in range(N_PARAMETERS):
         c.p[k] = p[k]
     c.warm = 1
+    c.hops_searched += 1
+    if cost >= enough:
+        c.searched_cost, c.hops_searched = cost, 1
+    elif c.hops_searched == SEARCH_HOPS:
+        c.searched_cost = 0.0
     # a poor fit is an uncertain one
     misfit = min(MISFIT_LOG_SD * max(cost - GOOD_COST, 0.0), MISFIT_MOST)
     log_var = SEEN_SHARE**2 * min(last_variance(normal), 1.0) + misfit * misfit

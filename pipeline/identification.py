@@ -138,7 +138,7 @@ def explain(
         s = _loaded_stroke(unit, hops[j])
         p[j, 3] = np.log(load_n[j] / s.inertia_n)
         if anew:
-            waveform.invert(s, p[j], False, moving, normal)  # type: ignore[arg-type]
+            waveform.invert(s, p[j], 0.0, moving, normal)  # type: ignore[arg-type]
         else:
             waveform.refine(p[j], s, steps, moving, normal)  # type: ignore[arg-type]
         waveform.residuals(p[j], s, out[j])

@@ -294,11 +294,11 @@ def _lay_start(
 
 @njit(cache=True, nogil=True)
 def invert(
-    s: Stroke, p: NDArray[np.float64], warm: bool, moving: int, normal: NDArray[np.float64]
+    s: Stroke, p: NDArray[np.float64], enough: float, moving: int, normal: NDArray[np.float64]
 ) -> float:
-    """Best p for one window; starts from p when `warm`, else (or when that fits badly) from a grid.
+    """Best p for one window: from p if that costs less than `enough`, else from a grid as well.
 
-    `moving` as in `refine`. Returns the cost (about 5 degrees of freedom: 1 to 10 is a good fit).
+    `enough` 0: p says nothing, and the grid alone is searched, which takes 15 times as long. `moving` as in `refine`. Returns the cost (about 5 degrees of freedom: 1 to 10 is a good fit).
     """
     best = np.inf
     force = p[3]
@@ -306,7 +306,7 @@ def invert(
     other = np.zeros((N_PARAMETERS, N_PARAMETERS))
     _copy_row(p, start)
     # One call of `refine`, its numbers no constants: numba would compile it for each of them.
-    for attempt in range(0 if warm else 1, 1 + _STARTS.shape[0]):
+    for attempt in range(0 if enough > 0.0 else 1, 1 + _STARTS.shape[0]):
         steps = STEPS_WARM
         if attempt > 0:
             _lay_start(s, force, _STARTS[attempt - 1, 0], _STARTS[attempt - 1, 1], moving, start)
@@ -316,6 +316,6 @@ def invert(
             best = cost
             _copy_row(start, p)
             _copy(other, normal)
-        if attempt == 0 and best < GOOD_ENOUGH:
+        if attempt == 0 and best < enough:
             break
     return best

@@ -94,3 +94,20 @@ def test_the_current_never_outweighs_a_wave_that_is_badly_explained(
     assert -1e-9 <= share <= 0.12
     sd = np.sqrt(state[0]["force_var"][-1]) / state[0]["force"][-1]
     assert sd >= 0.87 * min(np.hypot(np.sqrt(log_var), 0.03), 1.0)
+
+
+def test_what_cannot_be_explained_is_searched_for_once_a_second() -> None:
+    """And at once when it changes: a search takes as long as everything else together."""
+    units, state, row = (np.zeros(1, d) for d in (force.UNIT, contact.CONTACT, kernels.HOP))
+    KNOWN.fill(units[0])
+    row["f_hz"] = 36.0
+    state["a1_scale"] = state["i0_scale"] = 1.0
+    free = np.array([1.0, 0.2, 0.0], np.complex128)
+
+    def hops_searched(*harmonics: complex) -> int:
+        z = np.array(harmonics, np.complex128)
+        force.update_force(state[0], units[0], row[0], z, free, 2.0, 1.0)
+        return int(state[0]["hops_searched"])
+
+    assert [hops_searched(0.3, 2.0, -2.0j) for _ in range(9)] == [1, 2, 3, 4, 1, 2, 3, 4, 1]
+    assert [hops_searched(0.3, 6.0, -6.0j) for _ in range(2)] == [1, 2]

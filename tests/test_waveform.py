@@ -56,7 +56,7 @@ def residuals(p: naive.Floats, stroke: waveform.Stroke) -> naive.Floats:
 def inverted(stroke: waveform.Stroke) -> tuple[naive.Floats, float]:
     p = np.zeros(waveform.N_PARAMETERS)
     normal = np.zeros((waveform.N_PARAMETERS, waveform.N_PARAMETERS))
-    cost = waveform.invert(stroke, p, False, waveform.N_PARAMETERS, normal)
+    cost = waveform.invert(stroke, p, 0.0, waveform.N_PARAMETERS, normal)
     return p, cost
 
 
@@ -122,7 +122,7 @@ def test_where_the_force_is_known_only_the_rest_is_looked_for() -> None:
     stroke = stroke_of(truth)
     p = np.array([0.0, 0.0, 0.0, truth[3]])
     normal = np.zeros((waveform.N_PARAMETERS, waveform.N_PARAMETERS))
-    assert waveform.invert(stroke, p, False, 3, normal) < 1.0
+    assert waveform.invert(stroke, p, 0.0, 3, normal) < 1.0
     assert p[3] == truth[3]
     assert p[2] == pytest.approx(truth[2], abs=0.05)
 
@@ -214,14 +214,14 @@ def test_no_brute_force_finds_a_better_stroke(seed: int) -> None:
 def test_a_warm_start_follows_a_force_that_grows() -> None:
     p = np.zeros(waveform.N_PARAMETERS)
     normal = np.zeros((waveform.N_PARAMETERS, waveform.N_PARAMETERS))
-    warm = False
+    enough = 0.0
     for force_n in np.geomspace(8.0, 70.0, 25):
         truth = np.array([np.log(force_n / 8.0) / 1.5, 0.07, 0.0, np.log(force_n / INERTIA_N)])
-        cost = waveform.invert(stroke_of(truth), p, warm, waveform.N_PARAMETERS, normal)
+        cost = waveform.invert(stroke_of(truth), p, enough, waveform.N_PARAMETERS, normal)
         assert cost < 5.0
         assert p[3] == pytest.approx(truth[3], abs=0.1)
         assert np.linalg.eigvalsh(normal).min() > 0.0  # an uncertainty can be read from it
-        warm = True
+        enough = waveform.GOOD_ENOUGH
 
 
 @settings(max_examples=100, deadline=None)

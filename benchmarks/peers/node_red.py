@@ -85,14 +85,14 @@ def _flow(mqtt_port: int, influx_port: int) -> list[dict[str, Any]]:
     return [
         {"id": "tab", "type": "tab", "label": "RMS"},
         {
-            **{"id": "broker", "type": "mqtt-broker", "broker": "127.0.0.1", "port": mqtt_port},
-            **{"clientid": "node-red", "protocolVersion": "4", "keepalive": "60"},
-            **{"cleansession": True, "autoConnect": True},
+            "id": "broker", "type": "mqtt-broker", "broker": "127.0.0.1", "port": mqtt_port,
+            "clientid": "node-red", "protocolVersion": "4", "keepalive": "60",
+            "cleansession": True, "autoConnect": True,
         },
         {
-            **{"id": "influx", "type": "influxdb", "influxdbVersion": "1.x"},
-            **{"hostname": "127.0.0.1", "port": influx_port, "protocol": "http"},
-            **{"database": "bench", "usetls": False},
+            "id": "influx", "type": "influxdb", "influxdbVersion": "1.x",
+            "hostname": "127.0.0.1", "port": influx_port, "protocol": "http",
+            "database": "bench", "usetls": False,
         },
         _node_of(
             "mqtt in", "in", topic="massage/v1/+/+/telemetry", qos="1", datatype="buffer",
