@@ -10,8 +10,8 @@ part. Raw MQTT 3.1.1, QoS 1, a connection per GUNS_PER_CONNECTION guns; PUBACKs 
 A frame is due when its last sample was taken, so whoever hears an alarm knows by its
 sample time how long it took. Nothing waits for the broker: what it does not take is sent late.
 
-Without SECONDS guns keep no time: they publish as fast as a consumer takes it, of whom somebody says
-on stdin, a number a line, how many frames it has taken, until stdin ends; AHEAD are under way.
+Without SECONDS guns keep no time: they publish as fast as a consumer takes it, until stdin ends.
+There somebody says, a number a line, how many frames it has taken; AHEAD are under way.
 """
 
 from __future__ import annotations

@@ -65,8 +65,10 @@ def table() -> Table:
         ("account", "a frame over mqtt", "over nats"),
         rows,
         (
-            f"py-spy, {RATE_HZ} samples a second for {SAMPLED_S} s, all threads that run, while"
-            f" {GUNS:,} guns publish as fast as it takes. The profiler stops what it looks at.",
+            (
+                f"py-spy, {RATE_HZ} samples a second for {SAMPLED_S} s, all threads that run, while"
+                f" {GUNS:,} guns publish as fast as it takes; it stops what it looks at."
+            ),
             "A share of samples times processor time a frame; accounts under 0.5 % are left out.",
         ),
     )

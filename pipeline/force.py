@@ -55,7 +55,8 @@ SEEN_SHARE = 0.6
 WEIGHED_LOG_SD = 0.35
 
 # A window that the model cannot explain is searched for on the grid, and so would be the next, with
-# the same answer: for a second what the search found is followed, unless it fits half as well again.
+# the same answer: for a second what the search found is followed, unless it fits half as well
+# again (decision 45).
 SEARCH_HOPS = 4
 WORSE = 1.5
 

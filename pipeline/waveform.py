@@ -298,7 +298,8 @@ def invert(
 ) -> float:
     """Best p for one window: from p if that costs less than `enough`, else from a grid as well.
 
-    `enough` 0: p says nothing, and the grid alone is searched, which takes 15 times as long. `moving` as in `refine`. Returns the cost (about 5 degrees of freedom: 1 to 10 is a good fit).
+    `enough` 0: p says nothing, and the grid alone is searched, which takes many times as long.
+    `moving` as in `refine`. Returns the cost (about 5 degrees of freedom: 1 to 10 is a good fit).
     """
     best = np.inf
     force = p[3]
