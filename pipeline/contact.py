@@ -74,9 +74,9 @@ CONTACT = np.dtype(
         ("hops_off", "i4"),
         ("warm", "i4"),
         ("learnt", "i4"),  # hops of air the baselines have seen
-        ("hops_searched", "i4"),  # since the grid of starts was searched, and
-        ("searched_cost", "f8"),  # what the best of it cost; 0 when it may be searched again
         ("missing", "i4"),  # hops without usable samples in a row
+        ("hops_searched", "i4"),  # since the inversion's grid was searched, that one included
+        ("searched_cost", "f8"),  # what its best fit cost; 0 when it may be searched again
         ("a1_scale", "f8"),  # present over calibrated free-running amplitude
         ("i0_scale", "f8"),
         ("second_shift", "f8", 2),  # what this hand adds to the free run's second harmonic, complex
