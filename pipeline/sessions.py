@@ -52,7 +52,7 @@ ALWAYS = (
 
 def guidance(context: SessionContext | None, avoid: Sequence[str] = ()) -> tuple[str, ...]:
     """The advice for one session, the particular before the general."""
-    said = [f"Keep off: {', '.join(avoid)}."] if avoid else []
+    said = [f"Keep off: {', '.join(avoid).replace('_', ' ')}."] if avoid else []
     if context is not None:
         said += _guidance_from_run(context.hours_since_hard_run)
         said += _guidance_from_race(context.hours_to_race)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import re
 import threading
 import time
 from collections.abc import Coroutine, Iterator
@@ -12,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, StorageState, sync_playwright
+from playwright.sync_api import Browser, Page, StorageState, expect, sync_playwright
 from servers import DEADLINE_S, HOST, free_port
 from store_records import GUN, HOP_NS, T0_NS, alarm, hop, status
 
@@ -43,6 +44,7 @@ CHROMIUM_ARGUMENTS = [
 DEADLINE_MS = 60_000  # a page on a machine that is busy with other things
 WALL = {"width": 1400, "height": 900}
 PHONE = {"width": 390, "height": 844}
+expect.set_options(timeout=DEADLINE_MS)
 
 
 def live_gun(t_ns: int = T0_NS, **changes: object) -> LiveGun:
@@ -142,10 +144,12 @@ def window(
     `script` runs in it before those of the page; `login` is what another window kept.
     """
     context = browser.new_context(viewport=size, storage_state=login)  # type: ignore[arg-type]
+    context.set_default_timeout(DEADLINE_MS)
     faults: list[str] = []
     page = context.new_page()
     page.add_init_script(script)
     page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("console", lambda said: _note_error(said.text, faults))
     page.on("request", lambda request: _note_foreign(request.url, faults))
     try:
         page.goto(address)
@@ -153,6 +157,12 @@ def window(
         assert faults == []
     finally:
         context.close()
+
+
+def _note_error(said: str, faults: list[str]) -> None:
+    """What Vue caught and only told the console."""
+    if re.match(r"\w*Error: ", said):
+        faults.append(said)
 
 
 def _note_foreign(url: str, faults: list[str]) -> None:
@@ -242,6 +252,12 @@ TOO_FAINT = """() => {
   return found;
 }"""
 
+# Whatever can be clicked and never had the focus; of radio buttons a Tab finds but one.
+UNREACHED = """() => [...document.querySelectorAll("a[href], button, input, select, textarea")]
+  .filter((each) => !each.reached && !each.disabled && each.type !== "radio")
+  .filter((each) => each.checkVisibility())
+  .map((each) => each.outerHTML.slice(0, 200))"""
+
 
 def serious(page: Page) -> list[str]:
     """What axe-core finds of serious or critical impact."""
@@ -252,6 +268,15 @@ def serious(page: Page) -> list[str]:
         if each["impact"] in {"serious", "critical"}
         for node in each["nodes"]
     ]
+
+
+def unreached(page: Page) -> list[str]:
+    """What can be clicked, and that no Tab leads to."""
+    page.evaluate("addEventListener('focusin', ({ target }) => { target.reached = true; })")
+    for _ in range(2 * len(page.evaluate(UNREACHED)) + 2):  # twice round: a live page changes
+        page.keyboard.press("Tab")
+    found: list[str] = page.evaluate(UNREACHED)
+    return found
 
 
 def answer(served: Served, path: str = "/", **headers: str) -> int:

@@ -287,7 +287,7 @@ def test_guidance_follows_from_the_context(context, says):
 )
 def test_guidance_without_a_reason_is_the_general_one(context):
     assert guidance(context) == ALWAYS
-    assert guidance(context, ("achilles_left",))[0] == "Keep off: achilles_left."
+    assert guidance(context, ("achilles_left",))[0] == "Keep off: achilles left."
 
 
 EVENTS = st.builds(

@@ -18,7 +18,7 @@ from pipeline.page.history import COLUMNS, History, Span
 Json: TypeAlias = "str | int | float | bool | Sequence[Json] | Mapping[str, Json] | None"
 Options: TypeAlias = dict[str, Json]
 
-LEFT_PX, RIGHT_PX, TITLE_PX, AXIS_PX = 58, 14, 32, 26
+LEFT_PX, RIGHT_PX, TITLE_PX, AXIS_PX = 58, 14, 40, 26
 TITLE_DROP_PX = 22  # how far above its panel a title stands
 FONT = "Roboto, system-ui, sans-serif"
 PRIORITIES = (Priority.LOW, Priority.MEDIUM, Priority.HIGH)  # the rows of the alarm panel
@@ -73,11 +73,12 @@ def options(history: History) -> Options:
 
 def changes(history: History) -> Options:
     """What a later drawing changes; ECharts merges it by position and id."""
+    lanes = (_lane(history, each, at) for at, each in enumerate(PRIORITIES, start=1))
     return {
         "xAxis": _x_axes(history),
         "yAxis": [_ceiling(panel, history) for panel in PANELS],
         "dataset": _dataset(history),
-        "series": [*_bands(history), *_alarm_lanes(history)],
+        "series": [*_bands(history), *lanes],
     }
 
 
@@ -91,7 +92,7 @@ def _description(history: History) -> str:
 
 # Names are our own and values are numbers: nothing from the network is in it.
 _TOOLTIP_TEXT = """items => [
-  new Date(items[0].axisValue).toLocaleTimeString(),
+  new Date(items[0].axisValue).toLocaleTimeString([], { hourCycle: 'h23' }),
   ...items.map(item => `${item.seriesName} <b>${item.value[item.encode.y[0]] ?? "–"}</b>`),
 ].join("<br>")"""
 
@@ -220,9 +221,13 @@ def _limit_style(color: str) -> Options:
 
 
 def _bands(history: History) -> Iterator[Options]:
-    """The alarms of each panel as tinted bands, carried by the panel's main line."""
+    """The alarms of each panel as tinted bands, carried by the panel's main line.
+
+    Low ones have their lane on top; under a higher one of the same kind they would only muddy it.
+    """
     for panel, column in _MAIN_LINES.items():
-        areas = [_area(span) for span in history.spans if span.panel == panel]
+        spans = [each for each in history.spans if each.panel == panel]
+        areas = [_area(each) for each in spans if each.priority is not Priority.LOW]
         yield {"id": column, "markArea": {"silent": True, "data": areas}}
 
 
@@ -231,25 +236,37 @@ def _area(span: Span) -> list[Options]:
     return [{"xAxis": span.from_ms, "itemStyle": tint}, {"xAxis": span.to_ms}]
 
 
+# A bar from raise to end, cut off where the panel ends; what lasted a moment is still to be seen.
+_LANE_BAR = """(params, api) => {
+  const area = params.coordSys;
+  const [from, middle] = api.coord([api.value(0), api.value(2)]);
+  const to = Math.max(api.coord([api.value(1), 0])[0], from + 4);
+  const [x, end] = [Math.max(from, area.x), Math.min(to, area.x + area.width)];
+  if (end <= x) return null;
+  return { type: "rect", style: { fill: "COLOR" },
+    shape: { x, y: middle - HEIGHT / 2, width: end - x, height: HEIGHT } };
+}"""
+
+
 def _alarm_lanes(history: History) -> Iterator[Options]:
-    """One thick line a priority in the alarm panel, broken where none stood."""
     for lane, priority in enumerate(PRIORITIES, start=1):
-        points: list[Json] = []
-        for span in history.spans:
-            if span.priority is priority:
-                points += [[span.from_ms, lane], [span.to_ms, lane], [span.to_ms, None]]
+        bar = _LANE_BAR.replace("COLOR", f"var(--{priority}-mark)")
         yield {
-            "id": f"alarms_{priority}",
+            **_lane(history, priority, lane),
             "name": f"{priority.value.capitalize()} alarm",
-            "type": "line",
-            "data": points,
+            "type": "custom",
             "xAxisIndex": _INDEX["alarms"],
             "yAxisIndex": _INDEX["alarms"],
-            "symbol": "rect",
-            "symbolSize": [4, LANE_PX],  # what lasted a moment is still to be seen
+            "encode": {"x": [0, 1], "y": 2},
+            ":renderItem": bar.replace("HEIGHT", str(LANE_PX)),
             "silent": True,
-            "emphasis": {"disabled": True},
             "tooltip": {"show": False},
-            "lineStyle": {"width": LANE_PX, "cap": "butt", "color": f"var(--{priority}-mark)"},
-            "itemStyle": {"color": f"var(--{priority}-mark)"},
         }
+
+
+def _lane(history: History, priority: Priority, lane: int) -> Options:
+    spans = [each for each in history.spans if each.priority is priority]
+    return {
+        "id": f"alarms_{priority}",
+        "data": [[each.from_ms, each.to_ms, lane] for each in spans],
+    }

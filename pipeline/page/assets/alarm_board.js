@@ -59,7 +59,7 @@ const PastAlarms = {
     return {
       asked, rows, more, loaded, error, load, clinic, day, spans: SPANS, priorities: PRIORITY_WORDS,
       address: gunAddress,
-      clock: (ms) => new Date(ms).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" }),
+      clock: (ms) => timeOfDay(ms, true),
     };
   },
 };

@@ -1,8 +1,8 @@
 // The black box of an alarm: every raw sample from 20 s before it to 10 s after it.
 
 import { onMounted, ref } from "vue";
-import { PriorityIcon } from "myoguard_parts";
-import { ZoomButtons, captureAddress, clock, dayOf, drawnChart, sessionAddress, showWindow } from "review_parts";
+import { PriorityIcon, timeOfDay } from "myoguard_parts";
+import { ZoomButtons, captureAddress, dayOf, drawnChart, sessionAddress, showWindow } from "review_parts";
 
 const COLUMNS = ["x", "y", "z", "current"]; // after the time; the server sends them one after the other
 
@@ -66,7 +66,7 @@ export default {
       back: inSession
         ? { href: sessionAddress(line), words: told.client ? `Session of ${told.client}` : "Its session" }
         : { href: "/alarms", words: "Alarms" },
-      when: `${dayOf(told.at_ms)}, ${clock(told.at_ms, true)}`,
+      when: `${dayOf(told.at_ms)}, ${timeOfDay(told.at_ms, true)}`,
       who: [alarm.operator, alarm.site, alarm.device, alarm.clinic].filter(Boolean).join(" · "),
       about: `${seconds(told.from_s)} before to ${seconds(told.to_s)} after, ${Math.round(told.rate_hz)} samples a second. `
         + "Drag to move, Ctrl and wheel or the buttons to zoom, down to the single sample. "

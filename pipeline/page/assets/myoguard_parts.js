@@ -15,8 +15,10 @@ export function duration(seconds) {
   return `${Math.floor(seconds / size)}\u00a0${unit}`;
 }
 
-export function timeOfDay(milliseconds) {
-  return new Date(milliseconds).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+// Hours count to 24, as at the axes of charts.
+export function timeOfDay(milliseconds, seconds = false) {
+  const digits = { hour: "2-digit", minute: "2-digit", ...(seconds ? { second: "2-digit" } : {}) };
+  return new Date(milliseconds).toLocaleTimeString([], { ...digits, hourCycle: "h23" });
 }
 
 export function gunAddress(gun) {
@@ -326,7 +328,7 @@ export const AlarmActions = {
       <p class="failed" v-else-if="asked" role="alert">{{ askedWords }}: {{ asked.failed }}.</p>
       <p class="failed" v-if="error" role="alert">{{ error }}</p>
       <div class="buttons" v-if="!shelving">
-        <button v-for="action in offered" :key="action" type="button" :class="{ primary: action !== 'shelve' }"
+        <button v-for="action in offered" :key="action" type="button" :class="{ primary: alarm.active && action !== 'shelve' }"
           :disabled="busy" :aria-label="words(action) + ': ' + alarm.title + ', ' + alarm.device"
           @click="press(action)">{{ words(action) }}</button>
       </div>

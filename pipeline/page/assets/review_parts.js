@@ -2,6 +2,7 @@
 // Everything from the network is drawn as text by Vue ({{ }}); there is no v-html anywhere.
 
 import { computed } from "vue";
+import { timeOfDay } from "myoguard_parts";
 
 export function sessionAddress(line) {
   const gun = `${encodeURIComponent(line.clinic)}/${encodeURIComponent(line.device)}`;
@@ -23,13 +24,8 @@ export function dayOf(milliseconds) {
   return new Date(milliseconds).toLocaleDateString([], { weekday: "short", day: "numeric", month: "short", year: "numeric" });
 }
 
-export function clock(milliseconds, seconds = false) {
-  const digits = { hour: "2-digit", minute: "2-digit", ...(seconds ? { second: "2-digit" } : {}) };
-  return new Date(milliseconds).toLocaleTimeString([], digits);
-}
-
 export function span(line) {
-  return line.ended_ms ? `${clock(line.started_ms)} – ${clock(line.ended_ms)}` : `${clock(line.started_ms)}, still open`;
+  return line.ended_ms ? `${timeOfDay(line.started_ms)} – ${timeOfDay(line.ended_ms)}` : `${timeOfDay(line.started_ms)}, still open`;
 }
 
 export function length(seconds) {
@@ -48,8 +44,13 @@ export function chartOf(id) {
 }
 
 export async function drawnChart(id) {
-  for (let tries = 0; tries < 200 && !chartOf(id); tries += 1) await new Promise((done) => setTimeout(done, 50));
-  return chartOf(id);
+  let chart = null;
+  for (let tries = 0; tries < 1200 && !chart; tries += 1) {
+    // First of all: while a page is being put together, getElement has nothing to look in, and throws.
+    await new Promise((done) => setTimeout(done, 50));
+    chart = chartOf(id);
+  }
+  return chart;
 }
 
 export function showWindow(id, from, to) {

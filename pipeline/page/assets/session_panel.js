@@ -1,9 +1,9 @@
 // One session: its figures against guidance, its chart, its alarms with their black boxes.
 
 import { computed, onMounted, ref } from "vue";
-import { PriorityIcon, may } from "myoguard_parts";
+import { PriorityIcon, may, timeOfDay } from "myoguard_parts";
 import {
-  VerdictIcon, ZoomButtons, captureAddress, clock, dayOf, downloadAddress, drawnChart, length, sessionAddress,
+  VerdictIcon, ZoomButtons, captureAddress, dayOf, downloadAddress, drawnChart, length, sessionAddress,
   sessionKey, showWindow, span,
 } from "review_parts";
 
@@ -153,8 +153,8 @@ export default {
       .filter(({ seconds }) => seconds > 0);
     const occurrences = review.occurrences.map((each) => ({
       ...each,
-      clock: clock(each.from_ms, true),
-      at: `${clock(each.from_ms, true)}, ${each.goes_on ? "not over" : `for ${length((each.to_ms - each.from_ms) / 1000)}`}`,
+      clock: timeOfDay(each.from_ms, true),
+      at: `${timeOfDay(each.from_ms, true)}, ${each.goes_on ? "not over" : `for ${length((each.to_ms - each.from_ms) / 1000)}`}`,
       more: [each.site, ...each.notes].filter(Boolean).join(" · "),
       address: each.capture && captureAddress(line, each.capture),
     }));
@@ -170,7 +170,7 @@ export default {
       review, line, raw_files, may, has_values, about_raw, figures, sites, bands, occurrences, show, drawn,
       key: sessionKey(line),
       whatIf: `/what-if?session=${encodeURIComponent(sessionKey(line))}`,
-      others: others.map((other) => ({ key: sessionKey(other), name: `${dayOf(other.started_ms)}, ${clock(other.started_ms)}, ${other.operator ?? other.device}` })),
+      others: others.map((other) => ({ key: sessionKey(other), name: `${dayOf(other.started_ms)}, ${timeOfDay(other.started_ms)}, ${other.operator ?? other.device}` })),
       when: `${dayOf(line.started_ms)}, ${span(line)}`,
       who: computed(() => [line.operator, line.device, line.clinic, `session ${line.session_id}`, kept].filter(Boolean).join(" · ")),
       file: (name) => downloadAddress(line, name),

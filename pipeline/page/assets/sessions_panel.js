@@ -1,12 +1,12 @@
 // Sessions to choose from. The form asks by the address, so that a search can be kept and shared.
 
 import { computed, ref } from "vue";
-import { clock, dayOf, length, sessionAddress, sessionKey, span } from "review_parts";
+import { timeOfDay } from "myoguard_parts";
+import { dayOf, length, sessionAddress, sessionKey, span } from "review_parts";
 
 // An open session is summed up once a minute: until then it has no figures, which is not nought.
 function figuresOf(line) {
-  if (!line.contact_s && !line.ended_ms) return { sites: "not summed up yet", contact: "–", force: "–", dwell: "–" };
-  if (!line.contact_s) return { sites: "no contact", contact: "–", force: "–", dwell: "–" };
+  if (!line.contact_s) return { sites: line.ended_ms ? "no contact" : "not summed up yet" };
   return {
     sites: line.sites.join(", "),
     contact: length(line.contact_s),
@@ -47,7 +47,7 @@ export default {
                 <span class="when">{{ line.span }}</span></a>
               <p class="by">{{ line.by }}</p>
               <p class="sites">{{ line.sites }}</p>
-              <dl><div><dt>In contact</dt><dd>{{ line.contact }}</dd></div>
+              <dl v-if="line.contact"><div><dt>In contact</dt><dd>{{ line.contact }}</dd></div>
                 <div><dt>Force</dt><dd>{{ line.force }}</dd></div>
                 <div><dt>One spot</dt><dd>{{ line.dwell }}</dd></div>
                 <div :class="{ some: line.alarms }"><dt>Alarms</dt><dd>{{ line.alarms || (line.ended_ms ? "none" : "–") }}</dd></div></dl>
@@ -70,7 +70,7 @@ export default {
       ...line,
       key: sessionKey(line),
       address: sessionAddress(line),
-      at: clock(line.started_ms),
+      at: timeOfDay(line.started_ms),
       span: span(line),
       by: [line.operator ?? "operator not named", line.device, line.clinic].join(" · "),
       ...figuresOf(line),

@@ -17,7 +17,7 @@ const Guns = {
       <p class="well" v-else-if="!wanting"><svg viewBox="0 0 24 24" aria-hidden="true">
         <path d="m4 12.5 5.5 5.5L20 6.5"/></svg>Every gun is known and calibrated.</p>
       <p v-else>{{ wanting }} of {{ guns.length }} {{ wanting === 1 ? "wants" : "want" }} something.</p>
-      <div class="table" v-if="guns.length" role="region" aria-label="Guns" tabindex="0"><table>
+      <div class="table guns" v-if="guns.length" role="region" aria-label="Guns" tabindex="0"><table>
         <thead><tr><th>Gun</th><th>Model</th><th>Serial, firmware, head</th><th>Now</th><th>What it wants</th></tr></thead>
         <tbody><tr v-for="gun in guns" :key="gun.clinic + '/' + gun.device" :data-gun="gun.clinic + '/' + gun.device">
           <td><a :href="address(gun)">{{ gun.device }}</a><small>{{ gun.clinic }}</small></td>

@@ -1,7 +1,8 @@
 // Other limits, tried on what was recorded: which alarms there would have been more, and which fewer.
 
 import { computed, ref } from "vue";
-import { clock, dayOf } from "review_parts";
+import { timeOfDay } from "myoguard_parts";
+import { dayOf } from "review_parts";
 
 export default {
   props: { message: String, state: String },
@@ -66,7 +67,7 @@ export default {
     const told = computed(() => JSON.parse(props.state));
     const place = (each) => ({
       ...each,
-      where: [`${dayOf(each.at_ms)}, ${clock(each.at_ms, true)}`, each.device, each.site].filter(Boolean).join(" · "),
+      where: [`${dayOf(each.at_ms)}, ${timeOfDay(each.at_ms, true)}`, each.device, each.site].filter(Boolean).join(" · "),
     });
     const lists = computed(() => [
       { title: "Gained", items: told.value.gained.map(place) },

@@ -38,9 +38,9 @@ _SITE_BAR = """(names => (params, api) => {
     { type: "rect", shape: { x: from + 1, y: area.y + 2, width, height: area.height - 4, r: 5 },
       style: { fill: "var(--track)" } },
     { type: "text", style: { text: width > 34 ? names[params.dataIndex] : "", x: from + 8,
-      y: area.y + area.height / 2, fill: "var(--ink)", verticalAlign: "middle", fontSize: 13,
+      y: area.y + area.height / 2, fill: "var(--ink)", verticalAlign: "middle", font: "13px FONT",
       width: Math.max(width - 14, 1), overflow: "truncate", ellipsis: "…" } } ] };
-})(NAMES)"""
+})(NAMES)""".replace("FONT", charts.FONT)
 
 
 def session_options(review: SessionReview) -> Options:
