@@ -63,42 +63,45 @@ def is_played(number: int) -> bool:
 
 @dataclass
 class Part:
-    """What one of the eight said, with the seconds from the start at which it did."""
+    """What one of the eight said: when it was due, on the clock of its frames."""
 
-    said: list[tuple[float, Noun]]
-    took_s: float
+    said: list[tuple[int, Noun]]
+    start_ns: int  # of the first sample
+    took_ns: int  # to the end of the last
 
 
 def parts_of(path: Path) -> dict[int, Part]:
-    parts: dict[int, list[tuple[float, Noun]]] = {}
-    began_ns = 0
+    said: dict[int, list[tuple[int, Noun]]] = {}
     for each in read_recording(path):
-        began_ns = began_ns or each.received_at_ns
         noun: Any = decode(each.topic, each.payload)
         number = int(noun.id.device.removeprefix("gun-")) - 1
-        parts.setdefault(number, []).append(((each.received_at_ns - began_ns) / 1e9, noun))
-    return {number: Part(said, said[-1][0] + 1.0) for number, said in parts.items()}
+        said.setdefault(number, []).append((each.received_at_ns, noun))
+    return {number: _part(lines) for number, lines in said.items()}
+
+
+def _part(said: list[tuple[int, Noun]]) -> Part:
+    frames = [noun for _, noun in said if isinstance(noun, Frame)]
+    last = frames[-1]
+    end_ns = last.t0_ns + round(len(last.samples_lsb) / last.rate_hz * 1e9)
+    return Part(said, frames[0].t0_ns, end_ns - frames[0].t0_ns)
 
 
 def play(number: int, part: Part, start_ns: int) -> Iterator[tuple[int, Noun]]:
     """For ever: what is due when, under the gun's own name and in order."""
     id_, seq = gun_id(number), itertools.count()
     for turn in itertools.count():
-        turn_ns = start_ns + round(turn * part.took_s * 1e9)
-        for at_s, noun in part.said:
-            due_ns = turn_ns + round(at_s * 1e9)
+        later_ns = start_ns + turn * part.took_ns - part.start_ns
+        for due_ns, noun in part.said:
+            now_ns = due_ns + later_ns
             if isinstance(noun, Frame):
-                yield due_ns, replace(noun, id=id_, seq=next(seq), t0_ns=due_ns - _length_ns(noun))
+                frame = replace(noun, id=id_, seq=next(seq), t0_ns=noun.t0_ns + later_ns)
+                yield now_ns, frame
             elif isinstance(noun, SessionEvent):
                 client = noun.client and f"c-{1000 + (int(noun.client[2:]) + 37 * number) % 9000}"
-                session = f"{id_.device}-{turn}-{noun.session_id}"
-                yield due_ns, replace(noun, id=id_, t_ns=due_ns, session_id=session, client=client)
+                session = f"{noun.session_id.split('-')[-1]}-{turn}-{start_ns // 10**9}"
+                yield now_ns, replace(noun, id=id_, t_ns=now_ns, session_id=session, client=client)
             elif turn == 0:
-                yield due_ns, replace(noun, id=id_, t_ns=due_ns, serial=f"{noun.serial}{number}")
-
-
-def _length_ns(frame: Frame) -> int:
-    return round(len(frame.samples_lsb) / frame.rate_hz * 1e9)
+                yield now_ns, replace(noun, id=id_, t_ns=now_ns, serial=f"{noun.serial}{number}")
 
 
 def resting(number: int, part: Part, now_ns: int) -> Iterator[Noun]:

@@ -41,7 +41,7 @@ INTO: Final = ROOT / "docs" / "img" / "screens"
 KEPT: Final = ROOT / "var" / "screens"
 FLEETS: Final = (8, 200)
 WIDTHS: Final[Mapping[int, int]] = {1400: 900, 390: 844}  # with the heights of their windows
-HEIGHT_MAX: Final = 1_500  # of a picture: what comes below is more of the same
+HEIGHT_MAX: Final = 1_700  # of a picture: what comes below is more of the same
 RECORDED_S: Final = 210.0  # two sessions of each of the eight
 PATIENT_S: Final = 600.0  # on a machine that is busy with other things
 COLOURS: Final = 256  # a PNG's palette
@@ -193,7 +193,7 @@ def keep(png: bytes, path: Path) -> None:
     whole.parent.mkdir(parents=True, exist_ok=True)
     whole.write_bytes(png)
     taken = Image.open(io.BytesIO(png)).convert("RGB")
-    few = taken.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    few = taken.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, kmeans=3, dither=Image.Dither.NONE)
     path.parent.mkdir(parents=True, exist_ok=True)
     few.save(path, optimize=True)
     print(

@@ -1,6 +1,6 @@
 """The page in a real browser, against the real server and a real store.
 
-What it does with a pipeline behind it: test_page_live.py; who may come in: test_page_gate.py.
+What it does with a pipeline behind it: test_page_demo.py; who may come in: test_page_gate.py.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ INK, INK_2, LINE, VALUE, LIMIT, ADVISORY = (
     "#a3121c",
     "#7a5a00",
 )
-MARKS: Final = {Priority.HIGH: "#b8141f", Priority.MEDIUM: "#d48806", Priority.LOW: "#3d93c6"}
+MARKS: Final = {Priority.HIGH: "#b8141f", Priority.MEDIUM: "#d48806"}  # as on the page
 _PANELS: Final = (
     ("force", "Force, N", "force_n", 2.2),
     ("dwell", "Dwell, s", "dwell_s", 1.3),
@@ -87,7 +87,7 @@ def _draw_panel(axis: Axes, review: SessionReview, panel: str, title: str, colum
         return [float("nan") if row[at] is None else cast("float", row[at]) for row in rows]
 
     for span in review.history.spans:
-        if span.panel == panel:
+        if span.panel == panel and span.priority in MARKS:
             left, right = _minutes(review, span.from_ms), _minutes(review, span.to_ms)
             axis.axvspan(left, right, color=MARKS[span.priority], alpha=0.28, lw=0)
     if panel == "force":
@@ -100,8 +100,12 @@ def _draw_panel(axis: Axes, review: SessionReview, panel: str, title: str, colum
     if panel == "dwell":
         axis.step(minutes, values("dwell_advisory_s"), color=ADVISORY, ls="--", lw=1.0)
         axis.step(minutes, values("dwell_limit_s"), color=LIMIT, ls="--", lw=1.2)
+    if panel == "stiffness":
+        axis.set_ylim(0, 2)
+        axis.set_yticks((0, 1, 2), ("muscle", "tendon", "bone"))
     axis.plot(minutes, values(column), color=VALUE, lw=1.2)
-    axis.set_ylabel(title, color=INK, fontsize=9, rotation=0, ha="left", va="center", labelpad=62)
+    axis.set_ylim(bottom=0)
+    axis.set_title(title, color=INK, fontsize=9, loc="left", pad=3)
     axis.grid(color=LINE, lw=0.6)
     axis.tick_params(colors=INK_2, labelsize=8)
     for side in ("top", "right"):
