@@ -3,8 +3,8 @@
     python -m benchmarks.crowd PORT GUNS RECORDING
 
 To simulate two hundred guns takes five cores; to play them again under other names takes a tenth of
-one. Most of them are used by the book; of the others somebody acknowledges and resets what is over,
-but for one in six. Some rest, and a few were switched off without a word.
+one. Two in three rest, and a few of these were switched off without a word. Most of the others are
+used by the book; whoever holds one acknowledges and resets what is over, but for one alarm in six.
 """
 
 from __future__ import annotations
@@ -54,11 +54,11 @@ def gun_id(number: int) -> DeviceId:
 
 def part_of(number: int) -> int:
     """Which of the eight a gun plays."""
-    return number if number < DEMO else (number % DEMO if number % 4 == 0 else BY_THE_BOOK)
+    return number if number < DEMO else (number // 3 % DEMO if number % 4 == 0 else BY_THE_BOOK)
 
 
 def is_played(number: int) -> bool:
-    return number < DEMO or number % 3 > 0
+    return number < DEMO or number % 3 == 0
 
 
 @dataclass
@@ -105,10 +105,10 @@ def play(number: int, part: Part, start_ns: int) -> Iterator[tuple[int, Noun]]:
 
 
 def resting(number: int, part: Part, now_ns: int) -> Iterator[Noun]:
-    """Born, and in nobody's hands; one in seven has said its last word."""
+    """Born, and in nobody's hands; one in thirteen has said its last word."""
     birth = next(noun for _, noun in part.said if isinstance(noun, DeviceState))
     yield replace(birth, id=gun_id(number), t_ns=now_ns, serial=f"{birth.serial}{number}")
-    if number % 7 == 0:
+    if number % 13 == 0:
         yield DeviceState(gun_id(number), online=False, boot_id=birth.boot_id)
 
 

@@ -108,7 +108,8 @@ class Presence:
             await asyncio.sleep(SWEEP_S)
             over = {client for client in self._logins_of if self.is_over(client)}
             for client in over & asked:
-                client.delete()
+                if client.has_socket_connection:  # NiceGUI forgets the others, once
+                    client.delete()
             for client in over - asked:
                 with client:
                     ui.run_javascript("location.reload()")
