@@ -97,11 +97,19 @@ def play(number: int, part: Part, start_ns: int) -> Iterator[tuple[int, Noun]]:
                 frame = replace(noun, id=id_, seq=next(seq), t0_ns=noun.t0_ns + later_ns)
                 yield now_ns, frame
             elif isinstance(noun, SessionEvent):
-                client = noun.client and f"c-{1000 + (int(noun.client[2:]) + 37 * number) % 9000}"
-                session = f"{noun.session_id.split('-')[-1]}-{turn}-{start_ns // 10**9}"
-                yield now_ns, replace(noun, id=id_, t_ns=now_ns, session_id=session, client=client)
+                own = {"id": id_, "t_ns": now_ns, **_people(noun, number)}
+                own["session_id"] = f"{noun.session_id.split('-')[-1]}-{turn}-{start_ns // 10**9}"
+                yield now_ns, replace(noun, **own)
             elif turn == 0:
                 yield now_ns, replace(noun, id=id_, t_ns=now_ns, serial=f"{noun.serial}{number}")
+
+
+def _people(event: SessionEvent, number: int) -> dict[str, str]:
+    """Others than the demo's: a day is too short for one operator to treat with twenty guns."""
+    if number < DEMO or event.client is None:
+        return {}
+    client = 1000 + (int(event.client.removeprefix("c-")) + 37 * number) % 9000
+    return {"operator": f"op-{number}", "client": f"c-{client}"}
 
 
 def resting(number: int, part: Part, now_ns: int) -> Iterator[Noun]:
@@ -122,7 +130,7 @@ def main(port: int, guns: int, recording: Path) -> None:
         for number in range(guns):
             part = parts[part_of(number)]
             if is_played(number):
-                start_ns = now_ns + round(STAGGER_S * 1e9 * (number // DEMO % DEMO))
+                start_ns = now_ns + round(STAGGER_S * 1e9 * (number // DEMO * 5 % 13))
                 plays.append(play(number, part, start_ns))
             else:
                 for noun in resting(number, part, now_ns):

@@ -185,6 +185,7 @@ def take(page: Page, width: int, path: Path) -> None:
     height = min(page.evaluate("document.documentElement.scrollHeight"), HEIGHT_MAX)
     page.set_viewport_size({"width": width, "height": max(height, WIDTHS[width])})
     page.wait_for_timeout(500)
+    page.locator(".stale").wait_for(state="detached")  # a busy machine's page has to catch up first
     keep(page.screenshot(), path)
 
 

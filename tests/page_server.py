@@ -253,6 +253,7 @@ TOO_FAINT = """() => {
 }"""
 
 # Whatever can be clicked and never had the focus; of radio buttons a Tab finds but one.
+FOCUSABLE = """[...document.querySelectorAll("a[href], button, input, select, textarea")].length"""
 UNREACHED = """() => [...document.querySelectorAll("a[href], button, input, select, textarea")]
   .filter((each) => !each.reached && !each.disabled && each.type !== "radio")
   .filter((each) => each.checkVisibility())
@@ -274,10 +275,11 @@ def unreached(page: Page) -> list[str]:
     """What can be clicked, and that no Tab leads to."""
     page.evaluate("addEventListener('focusin', ({ target }) => { target.reached = true; })")
     found = set(page.evaluate(UNREACHED))
-    for _ in range(4):  # rounds: a live page brings up new things behind the focus
-        for _ in range(len(found)):
+    for _ in range(3):  # rounds: a live page brings up new things behind the focus
+        for _ in range(len(found) and page.evaluate(FOCUSABLE)):
             page.keyboard.press("Tab")
         found &= set(page.evaluate(UNREACHED))
+    return sorted(found)
     return sorted(found)
 
 
