@@ -1,4 +1,4 @@
-"""The pictures of docs/screens.md: every view of the page, on a wall's screen and on a telephone.
+"""docs/screens.md and its pictures: every view of the page, on a wall's screen and on a telephone.
 
     python -m benchmarks.draw_page [8] [200]
 
@@ -48,6 +48,26 @@ COLOURS: Final = 256  # a PNG's palette
 CHROMIUM: Final = "/usr/bin/chromium"
 NAME: Final = "kim"
 GUN: Final = crowd.gun_id(0)
+SHOWN: Final = ROOT / "docs" / "screens.md"
+PREFACE: Final = """# Every view of the page
+
+At 1400 pixels and, to the right, at the 390 of a telephone. Taken, and this page written, by
+`python -m benchmarks.draw_page`; tall pages are cut. What each view is for: [page.md](page.md).
+"""
+TITLES: Final[Mapping[str, str]] = {
+    "sign-in": "Sign in",
+    "fleet": "Fleet",
+    "alarms": "Alarms",
+    "gun": "A gun",
+    "sessions": "Sessions",
+    "session": "A session",
+    "capture": "Black box",
+    "report": "The report to print",
+    "compare": "Two sessions",
+    "what-if": "What if",
+    "technician": "Technician",
+}
+SHOWN_PX: Final[Mapping[int, int]] = {1400: 560, 390: 156}  # how wide in the page of them all
 
 
 @cache
@@ -185,7 +205,7 @@ def take(page: Page, width: int, path: Path) -> None:
     height = min(page.evaluate("document.documentElement.scrollHeight"), HEIGHT_MAX)
     page.set_viewport_size({"width": width, "height": max(height, WIDTHS[width])})
     page.wait_for_timeout(500)
-    page.locator(".stale").wait_for(state="detached")  # a busy machine's page has to catch up first
+    page.locator(".notice").first.wait_for(state="detached")  # that it is old: it catches up
     keep(page.screenshot(), path)
 
 
@@ -223,6 +243,26 @@ def draw(browser: Browser, address: str, guns: int, password: str) -> None:
         context.close()
 
 
+def show() -> None:
+    """Write the page that shows the pictures there are."""
+    parts = [PREFACE]
+    for view, title in TITLES.items():
+        parts.append(f"## {title}\n")
+        for guns in (None, *FLEETS):
+            names = {
+                width: f"{view}-{guns}-{width}" if guns else f"{view}-{width}" for width in WIDTHS
+            }
+            shown = [
+                f'<img src="img/screens/{name}.png" alt="{title}" width="{SHOWN_PX[width]}">'
+                for width, name in names.items()
+                if (INTO / f"{name}.png").exists()
+            ]
+            if shown:
+                parts += [f"{guns} guns:\n"] if guns else []
+                parts.append(" ".join(shown) + "\n")
+    SHOWN.write_text("\n".join(parts), encoding="utf-8")
+
+
 def main(fleets: tuple[int, ...]) -> None:
     password = secrets.token_urlsafe(12)
     with sync_playwright() as playwright:
@@ -234,6 +274,7 @@ def main(fleets: tuple[int, ...]) -> None:
                 clinic(guns, Path(directory), password) as address,
             ):
                 draw(browser, address, guns, password)
+    show()
 
 
 if __name__ == "__main__":
