@@ -452,10 +452,11 @@ def test_a_bench_is_uploaded_looked_at_and_accepted(
     with clinic.page(browser, "kim", size, "/technician") as page:
         files = page.get_by_label("Recording (.parquet)"), page.get_by_label("Load cell's log")
         fit = page.get_by_role("button", name="Fit")
-        for each, path in zip(files, reversed(bench), strict=True):  # the wrong way round
-            each.set_input_files(path)
-        fit.click()
-        expect(page.locator("section.card .failed")).to_be_visible()
+        if size is WALL:
+            for each, path in zip(files, reversed(bench), strict=True):  # the wrong way round
+                each.set_input_files(path)
+            fit.click()
+            expect(page.locator("section.card .failed")).to_be_visible()
         for each, path in zip(files, bench, strict=True):
             each.set_input_files(path)
         fit.click()
