@@ -18,14 +18,14 @@ const Guns = {
         <path d="m4 12.5 5.5 5.5L20 6.5"/></svg>Every gun is known and calibrated.</p>
       <p v-else>{{ wanting }} of {{ guns.length }} {{ wanting === 1 ? "wants" : "want" }} something.</p>
       <div class="table guns" v-if="guns.length" role="region" aria-label="Guns" tabindex="0"><table>
-        <thead><tr><th>Gun</th><th>Model</th><th>Serial, firmware, head</th><th>Now</th><th>What it wants</th></tr></thead>
+        <thead><tr><th>Gun</th><th>What it wants</th><th>Now</th><th>Model</th><th>Serial, firmware, head</th></tr></thead>
         <tbody><tr v-for="gun in guns" :key="gun.clinic + '/' + gun.device" :data-gun="gun.clinic + '/' + gun.device">
           <td><a :href="address(gun)">{{ gun.device }}</a><small>{{ gun.clinic }}</small></td>
-          <td>{{ gun.model ?? "–" }}</td>
-          <td>{{ [gun.serial, gun.firmware, gun.head].filter(Boolean).join(", ") || "–" }}</td>
-          <td>{{ states[gun.state] }}</td>
           <td><ul v-if="gun.wants.length"><li v-for="want in gun.wants" :key="want">{{ want }}</li></ul>
             <template v-else>nothing, it is calibrated</template></td>
+          <td>{{ states[gun.state] }}</td>
+          <td>{{ gun.model ?? "–" }}</td>
+          <td>{{ [gun.serial, gun.firmware, gun.head].filter(Boolean).join(", ") || "–" }}</td>
         </tr></tbody></table></div>
     </section>`,
   setup(props) {

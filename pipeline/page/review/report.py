@@ -36,6 +36,10 @@ th, td { padding: 0.9mm 3mm 0.9mm 0; border-bottom: 0.2mm solid #dbe3e9; vertica
 .columns { display: grid; grid-template-columns: 3fr 2fr; gap: 8mm }
 footer { margin-top: 5mm; border-top: 0.2mm solid #dbe3e9; padding-top: 2mm }
 @media print { body { margin: 0 } }
+@media screen and (max-width: 700px) {
+  body { margin: 4mm } .columns { grid-template-columns: minmax(0, 1fr); gap: 0 }
+  .figures { flex-wrap: wrap; gap: 3mm 6mm }
+}
 """
 
 
