@@ -22,6 +22,7 @@ WHAT_FOR = {
     "pillow": "of matplotlib; the page's pictures",
     "fonttools": "of matplotlib",
     "pygments": "of rich and NiceGUI",
+    "uvloop": "of the server of the page",
     "reactivex": "of influxdb-client",
     "influxdb-client": "InfluxDB",
     "pydantic-core": "validation of configuration and messages",

@@ -273,9 +273,9 @@ def serious(page: Page) -> list[str]:
 
 def unreached(page: Page) -> list[str]:
     """What can be clicked, and that no Tab leads to."""
-    page.evaluate("addEventListener('focusin', ({ target }) => { target.reached = true; })")
     found = set(page.evaluate(UNREACHED))
-    for _ in range(3):  # rounds: a live page brings up new things behind the focus
+    for _ in range(3):  # rounds: a live page brings up new things behind the focus, or loads anew
+        page.evaluate("addEventListener('focusin', ({ target }) => { target.reached = true; })")
         for _ in range(len(found) and page.evaluate(FOCUSABLE)):
             page.keyboard.press("Tab")
         found &= set(page.evaluate(UNREACHED))
