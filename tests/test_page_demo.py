@@ -407,6 +407,7 @@ def test_other_limits_are_tried_before_one_is_changed(
 
 # Everybody can use it.
 
+RAW = re.compile("Raw samples")
 
 @SIZES
 def test_every_view_fits_and_is_fit_for_everybody(
@@ -416,12 +417,14 @@ def test_every_view_fits_and_is_fit_for_everybody(
     elements, all within reach of the keyboard and nothing serious for axe-core.
     """
     with clinic.page(browser, "kim", size, "/sessions?gun=gun-02") as page:
-        session = page.locator(".session-link").last.get_attribute("href") or ""
-        page.goto(clinic.address + session)
-        raw = page.get_by_role("link", name=re.compile("Raw samples")).first
+        sessions, raw = page.locator(".session-link"), page.get_by_role("link", name=RAW)
+        until(lambda: page.reload() and sessions.count(), "a session")
+        session = sessions.last.get_attribute("href") or ""
+        until(lambda: page.goto(clinic.address + session) and raw.count(), "samples of an alarm")
+        captured = raw.first.get_attribute("href") or ""
         key = "demo/gun-02/" + session.partition("?id=")[2]
         views = ["/", "/alarms", "/gun/demo/gun-01", "/technician", "/sessions", session]
-        views += [raw.get_attribute("href") or "", f"/compare?a={key}&b={key}", "/what-if"]
+        views += [captured, f"/compare?a={key}&b={key}", "/what-if"]
         faults: dict[str, list[str]] = {}
         for view in views:
             page.goto(clinic.address + view)
