@@ -409,6 +409,7 @@ def test_other_limits_are_tried_before_one_is_changed(
 
 RAW = re.compile("Raw samples")
 
+
 @SIZES
 def test_every_view_fits_and_is_fit_for_everybody(
     browser: Browser, clinic: Clinic, size: Size
