@@ -140,7 +140,7 @@ class Drain:
         if not lines:
             return None
         by_database: dict[str, list[Spooled]] = {}
-        for line in lines:
+        for line in sorted(lines, key=_series):
             by_database.setdefault(self._databases[line.kind], []).append(line)
         return _Batch(lines[-1].position, [*by_database.items()][::-1], [])
 
@@ -210,3 +210,8 @@ class Drain:
         jittered = self._backoff_s * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, no secret
         self._backoff_s = min(2.0 * self._backoff_s, BACKOFF_S_MAX)
         return jittered if retry_after_s is None else retry_after_s
+
+
+def _series(line: Spooled) -> str:
+    """Measurement and tags. The engine is faster at neighbours of one series, here in their order."""
+    return line.line.partition(" ")[0]
