@@ -213,5 +213,5 @@ class Drain:
 
 
 def _series(line: Spooled) -> str:
-    """Measurement and tags. The engine is faster at neighbours of one series, here in their order."""
+    """Measurement and tags; the engine is faster at neighbours of one series."""
     return line.line.partition(" ")[0]
