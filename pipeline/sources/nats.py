@@ -17,6 +17,7 @@ import asyncio
 import json
 import secrets
 import time
+from bisect import bisect_left
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
@@ -312,8 +313,8 @@ class NatsSource:
         sequence, stored_at_ns = int(tokens[at]), int(tokens[at + 2])
         self._behind = tokens[at + 3] != "0"
         if sequence > self._expected:
-            missing = range(self._expected, sequence)
-            self.lost_messages += len(missing) - sum(gap in missing for gap in self._gaps)
+            known = bisect_left(self._gaps, sequence) - bisect_left(self._gaps, self._expected)
+            self.lost_messages += sequence - self._expected - known
         self._expected = sequence + 1
         return sequence, stored_at_ns
 

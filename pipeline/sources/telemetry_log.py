@@ -163,12 +163,13 @@ async def topics_held(log: JetStream) -> set[str | None]:
 
 
 async def gaps(log: JetStream) -> list[int]:
-    """Sequences that are missing between others: committed by all before the server was killed.
+    """Sequences that are missing between others, in order.
 
-    It notes what it lets go of later than it does so, one by one; `max_bytes` costs the oldest.
+    All had committed them before the server was killed: it notes what it lets go of later
+    than it does so, one by one; `max_bytes` costs the oldest.
     """
     state = (await log.ask(f"STREAM.INFO.{STREAM}", {"deleted_details": True}))["state"]
-    return state.get("deleted") or []
+    return sorted(state.get("deleted") or [])
 
 
 async def frames_since(log: JetStream, id_: DeviceId, since_ns: int) -> list[Received]:
