@@ -32,6 +32,7 @@ from pipeline.model import (
     Frame,
     SessionEvent,
 )
+from pipeline.ordering import duration_ns
 from pipeline.wire import decode, encode
 from tests import servers
 
@@ -82,7 +83,7 @@ def parts_of(path: Path) -> dict[int, Part]:
 def _part(said: list[tuple[int, Noun]]) -> Part:
     frames = [noun for _, noun in said if isinstance(noun, Frame)]
     last = frames[-1]
-    end_ns = last.t0_ns + round(len(last.samples_lsb) / last.rate_hz * 1e9)
+    end_ns = last.t0_ns + duration_ns(last)
     return Part(said, frames[0].t0_ns, end_ns - frames[0].t0_ns)
 
 

@@ -13,6 +13,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Histogram
 
 from pipeline.model import Frame, Received
+from pipeline.ordering import duration_ns
 from pipeline.wire import DecodeError, decode
 
 # Engineering choice: from a decoded frame to an outage, three steps a decade.
@@ -76,5 +77,5 @@ class Latency:
             return
         if isinstance(frame, Frame):
             self.observe("decode", time.perf_counter() - began_s)
-            end_ns = frame.t0_ns + round(len(frame.samples_lsb) * 1e9 / frame.rate_hz)
+            end_ns = frame.t0_ns + duration_ns(frame)
             self.observe("sample", (received.received_at_ns - end_ns) / 1e9)

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 
 from pipeline.model import DeviceState, Frame, SessionEvent
 from pipeline.mqtt import Arrival, Connection
+from pipeline.ordering import SEQ_MODULUS, duration_ns
 from pipeline.wire import DecodeError, decode
 
 QUIET_S: Final = 1.0  # engineering choice: who sends what it holds does not pause for so long
@@ -22,7 +23,6 @@ _GUN_LEVELS: Final = 4  # massage/v1/{clinic}/{device}
 # Frames by which one that follows another may be ahead of it, or behind, in one part: a network
 # that swaps two and loses one. Engineering choice; a part that is shorter is put in order in vain.
 _AHEAD, _BEHIND = 3, 1
-_SEQ_HALF: Final = 2**31  # sequence numbers wrap at twice that (contract)
 
 
 class Again:
@@ -100,8 +100,8 @@ def _parts(said: Sequence[_Said]) -> list[list[_Said]]:
 
 
 def _follows(after: _Said, before: _Said) -> bool:
-    leap = ((after.seq or 0) - (before.seq or 0) + _SEQ_HALF) % (2 * _SEQ_HALF) - _SEQ_HALF
-    return after.boot_id == before.boot_id and -_BEHIND <= leap <= _AHEAD
+    leap = ((after.seq or 0) - (before.seq or 0) + _BEHIND) % SEQ_MODULUS
+    return after.boot_id == before.boot_id and leap <= _BEHIND + _AHEAD
 
 
 def _staying(before: _Said, between: Sequence[_Said], after: _Said) -> int:
@@ -124,8 +124,7 @@ def _said(arrival: Arrival) -> _Said:
     except DecodeError:
         return _Said(arrival)
     if isinstance(message, Frame):
-        length_ns = round(len(message.samples_lsb) / message.rate_hz * 1e9)
-        to_ns = message.t0_ns + length_ns
+        to_ns = message.t0_ns + duration_ns(message)
         return _Said(arrival, message.t0_ns, to_ns, message.boot_id, message.seq)
     if isinstance(message, DeviceState | SessionEvent) and message.t_ns is not None:
         return _Said(arrival, message.t_ns, message.t_ns)
