@@ -13,7 +13,7 @@ import servers
 from running_demo import READY_S_MAX, demo
 
 from pipeline.cli.demo_screen import Books
-from pipeline.cli.fleet import FleetBooks
+from pipeline.cli.fleet_process import FleetBooks
 from pipeline.model import Counters
 
 EQUATION = re.compile(

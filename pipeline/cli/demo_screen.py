@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.cli.fleet import FleetBooks
+from pipeline.cli.fleet_process import FleetBooks
 from pipeline.cli.terminal import quantity
 from pipeline.model import Alarm, AlarmState, Counters, DeviceStatus, Live, Priority
 from pipeline.rules import ALARMS

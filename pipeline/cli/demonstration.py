@@ -27,8 +27,9 @@ from pipeline.cli import compiling, terminal
 from pipeline.cli.demo_census import Census
 from pipeline.cli.demo_screen import Books, Screen
 from pipeline.cli.demo_units import Units
-from pipeline.cli.fleet import FleetBooks, FleetProcess
+from pipeline.cli.fleet_process import FleetBooks, FleetProcess
 from pipeline.cli.gun_models import known_guns
+from pipeline.cli.stopping import stop_on_signals
 from pipeline.cli.terminal import CommandError
 from pipeline.cli.therapist import Therapist
 from pipeline.config import (
@@ -158,7 +159,7 @@ class _Course:
 
     async def run(self, directory: Path) -> Books:
         """Raises BrokerError, StoreError, PageError or CommandError."""
-        asked_to_stop = terminal.stop_on_signals()
+        asked_to_stop = stop_on_signals()
         async with (
             EmbeddedBroker(directory / "broker", fresh=True) as broker,
             Therapist(broker.mqtt_url) as therapist,

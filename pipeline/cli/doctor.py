@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ctypes
 import os
 import shutil
@@ -84,6 +83,8 @@ def _configuration(settings: Settings) -> Iterator[Finding]:
 
 
 def _broker(settings: Settings) -> Iterator[Finding]:
+    import asyncio  # noqa: PLC0415
+
     from pipeline.app import address_of, credentials  # noqa: PLC0415
     from pipeline.link import BrokerError  # noqa: PLC0415
     from pipeline.mqtt import Connection, MqttProtocol, parse_endpoint  # noqa: PLC0415
@@ -113,6 +114,8 @@ def _broker(settings: Settings) -> Iterator[Finding]:
 
 
 def _log(settings: Settings) -> Iterator[Finding]:
+    import asyncio  # noqa: PLC0415
+
     from pipeline.app import address_of, credentials  # noqa: PLC0415
     from pipeline.mqtt import MqttProtocol  # noqa: PLC0415
     from pipeline.sources import examine_log  # noqa: PLC0415

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from contextlib import ExitStack
 from pathlib import Path
@@ -27,22 +26,27 @@ def record(
 
     Example: [b]myoguard record --broker mqtt://127.0.0.1 --out monday.parquet --seconds 600[/b]
     """
+    import asyncio  # noqa: PLC0415
+
     count = asyncio.run(_record(broker, out, seconds))
     terminal.out().print(f"{count} messages in {out}")
 
 
 async def _record(broker: str, out: Path, seconds: float | None) -> int:
+    import asyncio  # noqa: PLC0415
+
     from pipeline.capture import RecordingWriter  # noqa: PLC0415
+    from pipeline.cli.stopping import stop_on_signals, until  # noqa: PLC0415
     from pipeline.sources import MqttSource  # noqa: PLC0415
 
-    stop = terminal.stop_on_signals()
+    stop = stop_on_signals()
     if seconds is not None:
         asyncio.get_running_loop().call_later(seconds, stop.set)
     name = f"myoguard-recorder-{secrets.token_hex(4)}"
     count = 0
     async with MqttSource(broker, client_id=name, persistent=False) as source:
         with RecordingWriter(out) as writer, terminal.progress("Recording") as shown:
-            async for batch in terminal.until(stop, source.batches()):
+            async for batch in until(stop, source.batches()):
                 for message in batch.messages:
                     writer.append(message)
                 await source.commit(batch.position)

@@ -6,18 +6,14 @@ heavy, since every command starts here.
 
 from __future__ import annotations
 
-import asyncio
 import io
-import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Final, TextIO, TypeVar, cast
+from typing import TYPE_CHECKING, Final, TextIO, cast
 
 if TYPE_CHECKING:  # a tenth of a second that `--help` does not need
     from rich.console import Console
-
-ItemT = TypeVar("ItemT")
 
 # Exceptions that are one sentence for the user, by name: importing them all would take seconds
 # that a wrong option must not cost.
@@ -101,43 +97,6 @@ def progress(label: str, total: int | None = None) -> Iterator[Callable[[int], N
     ) as bar:
         task = bar.add_task(label, total=total)
         yield lambda done: bar.update(task, completed=done)
-
-
-def stop_on_signals() -> asyncio.Event:
-    """Set by the first Ctrl-C or SIGTERM; a second one ends the process as usual."""
-    stop, loop = asyncio.Event(), asyncio.get_running_loop()
-
-    def ask() -> None:
-        stop.set()
-        for each in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(each)
-
-    for each in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(each, ask)
-    return stop
-
-
-async def until(stop: asyncio.Event, items: AsyncIterator[ItemT]) -> AsyncIterator[ItemT]:
-    """The items until they end, or `stop` is set."""
-    stopping = asyncio.create_task(stop.wait())
-    coming = asyncio.create_task(_next(items))
-    try:
-        while not stop.is_set():
-            await asyncio.wait({stopping, coming}, return_when=asyncio.FIRST_COMPLETED)
-            if coming.done():
-                item = coming.result()
-                if item is None:
-                    return
-                coming = asyncio.create_task(_next(items))
-                yield item
-    finally:
-        stopping.cancel()
-        coming.cancel()
-        await asyncio.wait({stopping, coming})
-
-
-async def _next(items: AsyncIterator[ItemT]) -> ItemT | None:
-    return await anext(items, None)
 
 
 def log_to_stderr(*, faults_only: bool = False) -> None:

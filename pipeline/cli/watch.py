@@ -34,9 +34,10 @@ def run(config: ConfigFile = None) -> None:
 
     from pipeline.app import Pipeline  # noqa: PLC0415
     from pipeline.cli.gun_models import known_guns  # noqa: PLC0415
+    from pipeline.cli.stopping import stop_on_signals  # noqa: PLC0415
 
     async def watch() -> None:
-        await Pipeline(settings, known_guns(settings)).run(terminal.stop_on_signals())
+        await Pipeline(settings, known_guns(settings)).run(stop_on_signals())
 
     # What the libraries brought stays, and need not be looked through for garbage again and again
     # (docs/decisions.md, 42).
