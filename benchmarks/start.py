@@ -23,9 +23,11 @@ from benchmarks.consumers import cpu_s, pipeline
 from benchmarks.table import Aim, Table, digits, figure
 from tests.servers import Server, nats_server
 
-HELP_ROUNDS, WARM_ROUNDS, COLD_ROUNDS = 15, 5, 2
+HELP_ROUNDS, WARM_ROUNDS, COLD_ROUNDS, IMPORT_ROUNDS = 15, 5, 1, 5
 START_S_MAX = 300.0
 IDLE_S, IDLE_ROUNDS, IDLE_SHARE_MAX = 3.0, 5, 0.01
+LIBRARIES = ("numba", "nicegui", "nats", "influxdb_client", "pyarrow.parquet", "pydantic_settings")
+KERNELS = "from pipeline.features import warm_up; warm_up()"
 MYOGUARD = str(Path(sysconfig.get_path("scripts")) / "myoguard")
 
 
@@ -41,10 +43,10 @@ def table() -> Table:
         here = Path(name)
         finished([MYOGUARD, "--help"])  # writes what bytecode is missing
         python = [finished([sys.executable, "-c", ""]) for _ in range(HELP_ROUNDS)]
-        imported = [
-            finished([sys.executable, "-c", "import pipeline.cli"]) for _ in range(HELP_ROUNDS)
-        ]
+        imported = imported_by("import pipeline.cli")
         asked = [finished([MYOGUARD, "--help"]) for _ in range(HELP_ROUNDS)]
+        libraries = {name: imported_by(f"import {name}") for name in LIBRARIES}
+        kernels = imported_by(KERNELS)
         with nats_server(here) as broker:
             cold = [watching(broker.url, here, f"cold-{k}") for k in range(COLD_ROUNDS)]
             warm = [watching(broker.url, here, "cold-0") for _ in range(WARM_ROUNDS)]
@@ -55,6 +57,8 @@ def table() -> Table:
         row("`myoguard --help`", asked),
         row("`myoguard run` until it watches, warm", warm),
         row("`myoguard run` until it watches, cold", cold),
+        *(row(f"python that imports `{name}`", took) for name, took in libraries.items()),
+        row("python that loads the kernels, compiled before, and so imports numba", kernels),
         ("`myoguard run` without guns, of a core", "", figure([100 * k for k in idle], "%")),
     ]
     return Table(
@@ -64,6 +68,7 @@ def table() -> Table:
         (
             "A process each. Cold: nothing compiled by numba yet; progress is shown meanwhile.",
             "Until it watches: store open, page served, subscribed on a nats-server.",
+            "A library's row holds what it imports itself; some import the same.",
         ),
         (
             aim("`--help` in 0.3 s", asked, 0.3),
@@ -77,6 +82,10 @@ def table() -> Table:
             ),
         ),
     )
+
+
+def imported_by(program: str) -> list[Took]:
+    return [finished([sys.executable, "-c", program]) for _ in range(IMPORT_ROUNDS)]
 
 
 def row(what: str, took: list[Took]) -> tuple[str, ...]:

@@ -130,6 +130,7 @@ def mosquitto(
         "persistence true",
         f"persistence_location {directory}/",
         f"max_inflight_messages {window}",
+        "set_tcp_nodelay true",
         "max_queued_messages 0",
         *(extra or ["allow_anonymous true"]),
     ]

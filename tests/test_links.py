@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 import servers
-from scenario import until
+from scenario import run, until
 
 from pipeline import jetstream, mqtt
 from pipeline.link import RETRY_S_MIN
-from pipeline.mqtt import ANONYMOUS, Credentials
+from pipeline.mqtt import ANONYMOUS, Connection, Credentials, parse_endpoint
 from pipeline.sources import MqttSource, NatsSource
 
 
@@ -41,6 +41,20 @@ def put_right(
 
 def openssl(*words: object) -> None:
     subprocess.run(["openssl", *map(str, words)], check=True, capture_output=True)
+
+
+def test_a_connection_holds_back_no_small_message(tmp_path: Path) -> None:
+    """Nagle's algorithm would keep an alarm until the network has acknowledged the one before."""
+
+    async def scenario() -> None:
+        with servers.mosquitto(tmp_path) as broker:
+            endpoint = parse_endpoint(broker.url, client_id="t", persistent=False)
+            async with Connection(endpoint) as connection:
+                sock = connection._paho.socket()
+                assert isinstance(sock, socket.socket)
+                assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
+
+    run(scenario())
 
 
 def test_a_certificate_that_has_expired_and_is_renewed(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ class Intake:
         await self._taken.wait()
 
     async def batches(self) -> AsyncIterator[Batch]:
-        """At most 20 ms or 512 messages each."""
+        """At most 10 ms or 512 messages each."""
         while True:
             await self._something.wait()
             if self._failure is not None:

@@ -116,7 +116,7 @@ class MqttSource:
         await self._link.__aexit__(*exc)
 
     def batches(self) -> AsyncIterator[Batch]:
-        """At most 20 ms or 512 messages each."""
+        """At most 10 ms or 512 messages each."""
         return self._intake.batches()
 
     async def commit(self, position: Position) -> None:

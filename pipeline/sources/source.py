@@ -7,10 +7,10 @@ from typing import Final, NamedTuple, NewType, Protocol, Self
 
 from pipeline.model import Received
 
-# Engineering choices: a kernel call over some hundred frames is the cheapest a frame, and 20 ms is
-# lost in the 250 ms of a hop.
+# Engineering choices: a kernel call over some hundred frames is the cheapest a frame, and 10 ms is
+# lost in the 250 ms of a hop; under load batches fill by themselves while the last one is judged.
 BATCH_MESSAGES: Final = 512
-BATCH_S: Final = 0.020
+BATCH_S: Final = 0.010
 
 Position = NewType("Position", int)
 """How many messages the source had yielded: opaque, increasing, valid for one source object."""
