@@ -41,9 +41,6 @@ SESSION_EXPIRY_S: Final = 86_400  # MQTT 5; engineering choice: a day of outage 
 # Unacknowledged messages an MQTT 5 broker may have on the way to us. Engineering choice: two
 # checkpoints of 2,000 guns at 4 frames a second; 3.1.1 has no such word, its broker decides.
 RECEIVE_MAXIMUM: Final = 16_384
-# Alarms are small writes one after the other: without it each waits until the broker's system has
-# acknowledged the one before, which it puts off for up to 40 ms (RFC 896 and RFC 1122, 4.2.3.2).
-_AT_ONCE: Final = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),)
 _PUBACK = struct.Struct(">BBH")  # MQTT 3.1.1, 3.4; in MQTT 5 it may end so where all is well
 
 
@@ -175,7 +172,6 @@ class Connection:
             identifier=endpoint.client_id,
             tls_context=tls_context(endpoint.tls) if endpoint.tls is not None else None,
             keepalive=KEEPALIVE_S,
-            socket_options=_AT_ONCE,
             **_session_options(endpoint),
         )
         self._client.pending_calls_threshold = RECEIVE_MAXIMUM  # waves of alarms are no news
@@ -264,7 +260,13 @@ class Connection:
         self._paho._packet_queue(MessageType.PUBACK, packets, 0, 0)
 
     def _tap(self, client: PahoClient, userdata: Any, sock: Any) -> None:
-        """Stand between paho and its socket; aiomqtt reads as long as something is `pending`."""
+        """Stand between paho and its socket; aiomqtt reads as long as something is `pending`.
+
+        Alarms are small writes one after the other. Without TCP_NODELAY each waits until the
+        broker's system has acknowledged the one before, which it puts off for up to 40 ms (RFC 896;
+        RFC 1122, 4.2.3.2).
+        """
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         is_v5 = self._endpoint.protocol is MqttProtocol.V5
         self._paho._sock = PublishTap(sock, self._deliver, has_properties=is_v5)
         self._client._on_socket_open(client, userdata, sock)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -50,9 +51,10 @@ def test_a_connection_holds_back_no_small_message(tmp_path: Path) -> None:
         with servers.mosquitto(tmp_path) as broker:
             endpoint = parse_endpoint(broker.url, client_id="t", persistent=False)
             async with Connection(endpoint) as connection:
-                sock = connection._paho.socket()
-                assert isinstance(sock, socket.socket)
-                assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
+                theirs = connection._paho.socket()
+                assert theirs is not None
+                with socket.socket(fileno=os.dup(theirs.fileno())) as sock:
+                    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
 
     run(scenario())
 
