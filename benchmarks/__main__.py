@@ -21,10 +21,10 @@ from benchmarks.table import Table, UnavailableError
 
 PARTS = {
     "kernels": 60,  # seconds, roughly
-    "rates": 130,
-    "flow": 170,
-    "profile": 50,
-    "start": 110,
+    "rates": 190,
+    "flow": 200,
+    "profile": 70,
+    "start": 90,
     "size": 1,
 }
 _console = Console(width=140)
