@@ -36,7 +36,9 @@ STEADY_N = 0.6
 SETTLED_WINDOWS = 5  # speed changes and inrush are over
 LEAST_SPEEDS, LEAST_LEVELS, LEAST_HOPS = 2, 4, 24
 MOST_CLIPPED = 0.1  # share of loaded hops that may touch the end of the scale
-LEAST_ORDER = 0.9  # rank correlation of estimate and load at each speed: "monotone in load"
+# Rank correlation of estimate and load at each speed, "monotone in load". Engineering choice: two
+# pads of different firmness overlap under foam, and a right bench came down to 0.90.
+LEAST_ORDER = 0.85
 LEAST_SD = 0.03  # the load cell, the pads and the hop-to-hop scatter are not better than this
 LARGEST_SHIFT = math.log(3.0)  # a correction beyond a factor of three means another gun
 RIDGE = 1e-3  # keeps curvature out of it where the bench has few points; engineering choice

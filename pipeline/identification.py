@@ -44,7 +44,7 @@ SOFT_LOG_SD, SOFT_THIRD, HARD_THIRD = 0.2, 0.5, 0.9
 # its stroke, mostly where nobody named it, 10 %; current a unit of work, a factor of e; swing: R/K
 # of motors of this size is 2 to 8 rad/s per A; give: a hand on its grip, 30 to 50 %; pads and heads
 # against muscle under a hard ball, 50 %; give at 2f from the lowest to twice its speed, 70 %.
-_WIDTHS = (0.3, 0.1, 1.0, 0.5, 0.5, 4.0, 2.0, 0.3, 0.3, 0.5, 0.5, 1.0, 1.0)
+_WIDTHS = (0.3, 0.05, 1.0, 0.5, 0.5, 4.0, 2.0, 0.3, 0.3, 0.5, 0.5, 1.0, 1.0, 1.0)
 
 
 def identify(known: Calibration, hops: NDArray[Any], load_n: Floats) -> Calibration:
@@ -90,11 +90,12 @@ def _slopes(errors: Callable[[Floats], Floats]) -> Callable[[Floats], Floats]:
 
 def _gun(known: Calibration, x: Floats) -> Calibration:
     """`known`, moved by x widths of its priors."""
-    mass, stroke, amps, firm, loss, *rest = (float(v) for v in x * np.array(_WIDTHS))
+    mass, stroke, amps, firm, loss, *rest, soft = (float(v) for v in x * np.array(_WIDTHS))
     gun = np.array(known.gun)
     gun[waveform.FIRMNESS_N] *= np.exp(firm)
     gun[waveform.LOSS_S] *= np.exp(loss)
-    gun[waveform.SWING_RE :] += rest
+    gun[waveform.SWING_RE : waveform.SOFT_M_N] += rest
+    gun[waveform.SOFT_M_N] *= np.exp(soft)
     return replace(
         known,
         mass_kg=float(known.mass_kg * np.exp(mass)),
