@@ -26,6 +26,7 @@ from pipeline.features import GENERIC, Calibration, signal_hops
 from pipeline.identification import identify, soft_log_sd
 from pipeline.model import DeviceId, Frame
 from pipeline.stiffness import STIFFNESS_MODEL
+from pipeline.waveform import SOFT_M_N
 
 Floats = NDArray[np.float64]
 
@@ -412,6 +413,8 @@ def from_toml(text: str, where: str) -> Calibration:
         for name in _COMPLEX:
             values[name] = tuple(complex(*_floats(pair, name)) for pair in raw[name])
         values.update(zip(_SCALARS, _floats([raw[n] for n in _SCALARS], "a number"), strict=True))
+        if len(values["gun"]) == SOFT_M_N:  # a file of before heads had a spring
+            values["gun"] += (0.0,)
         values["calibrated_at_ns"] = _time_ns(raw.get(_AT))
         calibration = Calibration(calibrated=True, **values)
     except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
