@@ -1,35 +1,37 @@
 """Fit pipeline.stiffness.STIFFNESS_MODEL on simulated guns, and print it with its scores.
 
-    .venv/bin/python -m benchmarks.fit_stiffness /tmp/stiffness
+    .venv/bin/python -m benchmarks.fit_stiffness var/suite
 
-writes two suites of labelled sessions (other guns, clients and operators in each), takes the cues
-of every hop whose last second was on one tissue at 12 N or more, and fits two ridge logistic
-regressions: muscle against the rest, bone against tendon. The first suite's fit is scored on the
-second and the other way round; the printed model is fitted on both. About 6 minutes.
+takes the suite's sessions for fitting (benchmarks.suite, whose test part is of other gun models),
+of them the cues of every window whose last second was on one tissue at 12 N or more, and fits two
+ridge logistic regressions: muscle against the rest, bone against tendon. Each half of the guns is
+scored with what was fitted on the other; the printed model is fitted on all. About two minutes
+once the suite is there.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks import suite
 from devices.profile import load_profiles
-from devices.suite import write_suite
 from pipeline import contact, force, wire
 from pipeline.calibration import CalibrationError
 from pipeline.capture import read_recording
-from pipeline.evaluation import Truth, calibrate_from_files, read_truth
+from pipeline.evaluation import calibrate_from_files, read_truth
 from pipeline.features import GENERIC, Calibration, signal_hops
 from pipeline.model import Frame
 from pipeline.stiffness import STIFFNESS_MODEL
 
-SUITES = ((101, 48, 16), (102, 48, 16))  # seed, sessions, gun models
 LEAST_FORCE_N = 12.0  # contract: the rule asks from here on
-TENDON_SHARE = 0.3  # of the weight: a false alarm is the more common error; engineering choice
+# Of the weight: a false alarm is the more common error. Of 0.05, 0.1, 0.2, 0.3 and 0.5 the least
+# with which 95 of 100 tendons of the sessions for fitting are found within 1.1 s (0.05: 1.5 s).
+TENDON_SHARE = 0.1
 RIDGE, BONE_RIDGE = 100.0, 30.0
 MUSCLE, TENDON, BONE = 1, 2, 3
 STROKES_M = {model: p.drive.stroke_mm / 1000.0 for model, p in load_profiles().items()}
@@ -37,22 +39,20 @@ STROKES_M = {model: p.drive.stroke_mm / 1000.0 for model, p in load_profiles().i
 Floats = NDArray[np.float64]
 
 
-def cues_of(path: Path) -> tuple[Floats, NDArray[np.int64]]:
-    """Cues (n, N_CUES) and tissue (n,) of one session's hops."""
+def cues_of(path: Path, gun: Calibration) -> tuple[Floats, NDArray[np.int64]]:
+    """Cues (n, N_CUES) and tissue (n,) of one session's windows."""
     truth = read_truth(path)
     frames = sorted(_frames(path.with_name(truth.name + ".parquet")), key=lambda f: f.seq)
     hops = signal_hops(frames)
     units = np.zeros(1, force.UNIT)
-    _calibration(path, truth).fill(units[0])
+    gun.fill(units[0])
     meaning = np.zeros(hops.size, contact.MEANING)
     contact.interpret(np.zeros(1, contact.CONTACT), units, STIFFNESS_MODEL, hops, meaning)
-    recent = meaning["cues"].copy()
-    recent[1:] = 0.5 * (recent[1:] + recent[:-1])
     at = np.clip((meaning["t_ns"] - truth.t0_ns) // 100_000_000, 10, truth.tissue.size - 1)
     tissue = np.array([_only(truth.tissue[k - 10 : k + 1]) for k in at])
     in_contact = (meaning["contact"] == 1) & (meaning["motor"] == contact.RUNNING)
     kept = in_contact & (truth.force_n[at] >= LEAST_FORCE_N) & (tissue > 0)
-    return recent[kept], tissue[kept]
+    return meaning["cues"][kept], tissue[kept]
 
 
 def _frames(path: Path) -> Iterator[Frame]:
@@ -67,13 +67,10 @@ def _frames(path: Path) -> Iterator[Frame]:
             yield message
 
 
-def _calibration(path: Path, truth: Truth) -> Calibration:
-    bench = path.with_name(truth.name + ".bench.parquet")
+def calibration_of(bench: Path) -> Calibration:
+    loadcell = bench.with_suffix(".loadcell.csv")
     try:
-        strokes_m = {model: p.drive.stroke_mm / 1000.0 for model, p in load_profiles().items()}
-        return calibrate_from_files(
-            bench, bench.with_suffix(".loadcell.csv"), strokes_m
-        ).calibration
+        return calibrate_from_files(bench, loadcell, STROKES_M).calibration
     except CalibrationError:
         return GENERIC
 
@@ -117,21 +114,32 @@ def say_scores(name: str, b: Floats, x: Floats, tissue: NDArray[np.int64]) -> No
     print(f"{name}: called tendon or bone: " + ", ".join(rates))
 
 
-def main() -> None:
-    folder = Path(sys.argv[1])
-    sets = []
-    for seed, sessions, models in SUITES:
-        suite = folder / f"seed{seed}"
-        write_suite(suite, seed=seed, sessions=sessions, models=models)
-        cues = [cues_of(path) for path in sorted(suite.glob("*.truth.json"))]
-        sets.append((np.concatenate([c for c, _ in cues]), np.concatenate([t for _, t in cues])))
-    for trained, tested in ((0, 1), (1, 0)):
-        say_scores(
-            f"seed {SUITES[trained][0]} on {SUITES[tested][0]}",
-            fit_tendon(*sets[trained]),
-            *sets[tested],
-        )
-    x, tissue = np.concatenate([s[0] for s in sets]), np.concatenate([s[1] for s in sets])
+def cues_by_gun(folder: Path) -> list[tuple[Floats, NDArray[np.int64]]]:
+    """Cues and tissue of all sessions, gun by gun."""
+    guns: dict[Path, list[Path]] = {}
+    for path in sorted(folder.glob("*.truth.json")):
+        bench = path.with_name(path.name.replace(".truth.json", ".bench.parquet"))
+        guns.setdefault(bench.resolve(), []).append(path)
+    found = []
+    for bench, paths in guns.items():
+        gun = calibration_of(bench)
+        found.append(_joined([cues_of(path, gun) for path in paths]))
+    return found
+
+
+def _joined(
+    parts: Sequence[tuple[Floats, NDArray[np.int64]]],
+) -> tuple[Floats, NDArray[np.int64]]:
+    return np.concatenate([cues for cues, _ in parts]), np.concatenate([kind for _, kind in parts])
+
+
+def main(folder: Path) -> None:
+    suite.main(folder)
+    guns = cues_by_gun(folder / "fit")
+    even, odd = _joined(guns[::2]), _joined(guns[1::2])
+    say_scores("even guns, fitted on odd", fit_tendon(*odd), *even)
+    say_scores("odd guns, fitted on even", fit_tendon(*even), *odd)
+    x, tissue = _joined(guns)
     hard = tissue > MUSCLE
     bone = fit(x[hard], (tissue[hard] == BONE).astype(float), np.ones(hard.sum()), BONE_RIDGE)
     np.set_printoptions(precision=3, suppress=True, linewidth=200)
@@ -139,4 +147,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]))

@@ -26,6 +26,7 @@ from pipeline.features import GENERIC, Calibration, signal_hops
 from pipeline.identification import identify, soft_log_sd
 from pipeline.model import DeviceId, Frame
 from pipeline.stiffness import STIFFNESS_MODEL
+from pipeline.waveform import SOFT_M_N
 
 Floats = NDArray[np.float64]
 
@@ -36,7 +37,9 @@ STEADY_N = 0.6
 SETTLED_WINDOWS = 5  # speed changes and inrush are over
 LEAST_SPEEDS, LEAST_LEVELS, LEAST_HOPS = 2, 4, 24
 MOST_CLIPPED = 0.1  # share of loaded hops that may touch the end of the scale
-LEAST_ORDER = 0.9  # rank correlation of estimate and load at each speed: "monotone in load"
+# Rank correlation of estimate and load at each speed, "monotone in load". Engineering choice: two
+# pads of different firmness overlap under foam, and a right bench came down to 0.90.
+LEAST_ORDER = 0.85
 LEAST_SD = 0.03  # the load cell, the pads and the hop-to-hop scatter are not better than this
 LARGEST_SHIFT = math.log(3.0)  # a correction beyond a factor of three means another gun
 RIDGE = 1e-3  # keeps curvature out of it where the bench has few points; engineering choice
@@ -410,6 +413,8 @@ def from_toml(text: str, where: str) -> Calibration:
         for name in _COMPLEX:
             values[name] = tuple(complex(*_floats(pair, name)) for pair in raw[name])
         values.update(zip(_SCALARS, _floats([raw[n] for n in _SCALARS], "a number"), strict=True))
+        if len(values["gun"]) == SOFT_M_N:  # a file of before heads had a spring
+            values["gun"] += (0.0,)
         values["calibrated_at_ns"] = _time_ns(raw.get(_AT))
         calibration = Calibration(calibrated=True, **values)
     except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:

@@ -45,12 +45,19 @@ _SIN = np.array([np.sin(k * _THETA) for k in range(4)])
 # and what the housing gives way to at the second and third harmonic, over what at the first.
 FIRMNESS_N, LOSS_S, SWING_RE, SWING_IM, SECOND_RE, SECOND_IM, THIRD_RE, THIRD_IM = range(8)
 SLOPE_RE, SLOPE_IM = 8, 9  # what SECOND grows by for each e-fold of speed
-N_GUN = 10
+SOFT_M_N = 10  # what the head itself gives way to [m/N]
+N_GUN = 11
 # Before a bench has spoken. A 25 mm ball (R = 12.5 mm) on muscle of E = 60-200 kPa and Poisson 0.5
 # (relaxed to contracted; Hertz, k = 16/9 E √R) takes 5-18 N at 6 mm. Loss time c / (r ω) of soft
 # tissue 3-7 ms: loss factor near 1 at 25-50 Hz, as for relaxed muscle under large strain;
 # engineering choice. No swing, and a housing that gives way as a mass does.
-GENERIC_GUN = (8.0, 4.5e-3, 0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0)
+# A head of 50 N/mm: between hard plastic, which does not give way, and foam (10 to 20 N/mm);
+# engineering choice.
+GENERIC_GUN = (8.0, 4.5e-3, 0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 2e-5)
+TIP_KG = 0.025  # what a head's spring carries; engineering choice, heads weigh 20 to 40 g
+HEAD_LOSS_S = 1e-3  # damping over stiffness of a soft head: a loss factor of 0.25 at 40 Hz, as of
+# open-cell polyurethane foam and soft rubber; engineering choice, tissue loses four times as much
+LEAST_GIVE = 0.3  # no housing is held three times as firmly at 2f or 3f as at f
 STIFFNESS_LOG_SD, DAMPING_LOG_SD = 0.5, 0.5  # what tissues differ by; engineering choice, wide
 SIGNAL_SD = 0.02  # of A: hop-to-hop scatter of the free-running harmonics
 MODEL_SD = 0.03  # share of each harmonic the model leaves unexplained
@@ -70,6 +77,10 @@ class Stroke(NamedTuple):
     the housing's displacement in r per A of first harmonic. `rod`: second harmonic of the slider's
     acceleration over the first. `torque`: the measured mean load torque in units of I0 · r, or < 0
     where it is not known. `inertia_n`: I0 in newtons. gun: (N_GUN,).
+
+    Of the head's spring and the tip on it, (3,) each, by harmonic. soft: what it gives way to, in r
+    per I0. passed: what of a force on the tip arrives at the housing, in units of the mean force's
+    effect. swell: what the tip moves in air over what the slider does.
     """
 
     z: NDArray[np.complex128]
@@ -82,6 +93,15 @@ class Stroke(NamedTuple):
     torque: float
     inertia_n: float
     gun: NDArray[np.float64]
+    soft: NDArray[np.complex128]
+    passed: NDArray[np.complex128]
+    swell: NDArray[np.complex128]
+
+
+@njit(cache=True, nogil=True)
+def _over(a: complex, give: complex) -> complex:
+    """a / give, for a give that may be near zero."""
+    return a * give.conjugate() / max(give.real**2 + give.imag**2, LEAST_GIVE**2)
 
 
 @njit(cache=True, nogil=True)
@@ -102,10 +122,15 @@ def residuals(p: NDArray[np.float64], s: Stroke, out: NDArray[np.float64]) -> No
     more1 = complex(0.0, -0.5) * e2 + complex(0.0, 0.25 * second) * e1.conjugate()
     more2 = complex(0.0, 0.5) * e1
     more3 = complex(0.0, 0.5) * e2 + complex(0.0, 0.25 * second) * e1
-    d1 = 1.0 + more1 - s.recoil * z1
-    d2 = 0.25 * second + more2 - 0.25 * s.recoil * z2
-    d3 = more3 - s.recoil * z3 / 9.0
-    f0 = f1r = f1i = f2r = f2i = f3r = f3i = work = 0.0
+    give2 = complex(s.gun[SECOND_RE], s.gun[SECOND_IM])
+    give3 = complex(s.gun[THIRD_RE], s.gun[THIRD_IM])
+    # the head is squeezed by what pushed the housing, as far as it is seen there
+    d1 = s.swell[0] + more1 - s.recoil * z1 - s.soft[0] * (s.free[0] + more1 - z1)
+    pushed = _over(s.free[1] - z2, give2) + 4.0 * more2
+    d2 = 0.25 * second * s.swell[1] + more2 - 0.25 * s.recoil * z2 - s.soft[1] * pushed
+    pushed = _over(s.free[2] - z3, give3) + 9.0 * more3
+    d3 = more3 - s.recoil * z3 / 9.0 - s.soft[2] * pushed
+    f0 = f1r = f1i = f2r = f2i = f3r = f3i = 0.0
     for j in range(POINTS):
         ca, sa, cb, sb, cc, sc = (
             _COS[1, j],
@@ -131,13 +156,14 @@ def residuals(p: NDArray[np.float64], s: Stroke, out: NDArray[np.float64]) -> No
         f2i -= push * sb
         f3r += push * cc
         f3i -= push * sc
-        work -= push * (sa + 0.5 * second * sb)
     scale = 2.0 * force / max(f0, 1e-12)
-    give2 = complex(s.gun[SECOND_RE], s.gun[SECOND_IM])
-    give3 = complex(s.gun[THIRD_RE], s.gun[THIRD_IM])
-    e1 = z1 - s.free[0] - (more1 - scale * complex(f1r, f1i))
-    e2 = z2 - s.free[1] - give2 * (4.0 * more2 - scale * complex(f2r, f2i))
-    e3 = z3 - s.free[2] - give3 * (9.0 * more3 - scale * complex(f3r, f3i))
+    p1 = s.passed[0] * complex(f1r, f1i)
+    p2 = s.passed[1] * complex(f2r, f2i)
+    p3 = s.passed[2] * complex(f3r, f3i)
+    work = p1.imag + 0.5 * second * p2.imag
+    e1 = z1 - s.free[0] - (more1 - scale * p1)
+    e2 = z2 - s.free[1] - give2 * (4.0 * more2 - scale * p2)
+    e3 = z3 - s.free[2] - give3 * (9.0 * more3 - scale * p3)
     sd1 = SIGNAL_SD + MODEL_SD * abs(z1)
     sd2 = SIGNAL_SD + MODEL_SD * (abs(z1) + abs(z2)) * 0.5
     out[0], out[1] = e1.real / sd1, e1.imag / sd1

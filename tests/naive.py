@@ -115,21 +115,23 @@ def waveform_residuals(p: Floats, stroke: Stroke, points: int = 32) -> Floats:
     z = stroke.z * np.exp(1j * k * p[..., 2, None])
     crank = np.array([1.0, stroke.rod, 0.0])
     ahead = swing_of(p, stroke, points)
-    push, crank_speed = hunt_crossley(
-        depth, damping, (crank - stroke.recoil * z) / k**2 + ahead, crank / k**2, points
-    )
-    total = np.maximum(push.mean(axis=-1), 1e-12 / points)
-    push_force = push * (force / total)[..., None]
     firm, loss_s, _, _, second_re, second_im, third_re, third_im = stroke.gun[:8]
     give = np.array([1.0, complex(second_re, second_im), complex(third_re, third_im)])
-    pushed = k**2 * ahead - 2.0 * np.fft.fft(push_force, axis=-1)[..., 1:4] / points
-    error = z - (stroke.free + give * pushed)
+    # what squeezed the head is what moved the housing
+    squeeze = (stroke.free - z) * give.conj() / np.maximum(np.abs(give) ** 2, 0.3**2) + k**2 * ahead
+    way = (crank * stroke.swell - stroke.recoil * z) / k**2 + ahead - stroke.soft * squeeze
+    push, crank_speed = hunt_crossley(depth, damping, way, crank / k**2, points)
+    total = np.maximum(push.mean(axis=-1), 1e-12 / points)
+    push_force = push * (force / total)[..., None]
+    passed = stroke.passed * 2.0 * np.fft.fft(push_force, axis=-1)[..., 1:4] / points
+    error = z - (stroke.free + give * (k**2 * ahead - passed))
     size = np.abs(stroke.z)
     sd = np.array([0.02 + 0.03 * size[0]] + 2 * [0.02 + 0.015 * (size[0] + size[1])])
     shape = np.stack((error.real / sd, error.imag / sd), axis=-1).reshape(*p.shape[:-1], 6)
     stiffness = (p[..., 3] - 1.5 * p[..., 0] + np.log(stroke.inertia_n / firm)) / 0.5
     loss = (p[..., 1] - np.log(loss_s * 2.0 * np.pi * stroke.f_hz)) / 0.5
-    work = np.maximum((push_force * crank_speed).mean(axis=-1), 1e-3)
+    turn = np.exp(1j * k[:, None] * 2.0 * np.pi * np.arange(points) / points)
+    work = np.maximum((np.real(passed @ turn) * crank_speed).mean(axis=-1), 1e-3)
     current = np.log(stroke.torque / work) / 0.15 if stroke.torque > 0 else np.zeros_like(work)
     return np.concatenate((shape, np.stack((stiffness, loss, current), axis=-1)), axis=-1)
 

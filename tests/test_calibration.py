@@ -100,6 +100,14 @@ def test_a_calibration_says_when_its_bench_was_and_an_old_file_need_not(
     assert calibration.from_toml(old, "there") == replace(fitted.calibration, calibrated_at_ns=None)
 
 
+def test_a_toml_of_before_heads_had_a_spring_has_a_rigid_one(fitted: BenchFit) -> None:
+    rigid = (*fitted.calibration.gun[:-1], 0.0)
+    text = calibration.to_toml(fitted.calibration, fitted.device)
+    old = text.replace(f", {fitted.calibration.gun[-1]!r}]", "]")
+    assert old != text
+    assert calibration.from_toml(old, "there") == replace(fitted.calibration, gun=rigid)
+
+
 def test_save_writes_the_toml_and_a_picture_and_load_folder_reads_it(
     fitted: BenchFit, tmp_path: Path
 ) -> None:

@@ -97,7 +97,7 @@ def test_the_current_never_outweighs_a_wave_that_is_badly_explained(
 
 
 def test_what_cannot_be_explained_is_searched_for_once_a_second() -> None:
-    """And at once when it changes: a search takes as long as everything else together."""
+    """And at once when it changes, or the speed: a search takes as long as all else together."""
     units, state, row = (np.zeros(1, d) for d in (force.UNIT, contact.CONTACT, kernels.HOP))
     KNOWN.fill(units[0])
     row["f_hz"] = 36.0
@@ -111,3 +111,19 @@ def test_what_cannot_be_explained_is_searched_for_once_a_second() -> None:
 
     assert [hops_searched(0.3, 2.0, -2.0j) for _ in range(9)] == [1, 2, 3, 4, 1, 2, 3, 4, 1]
     assert [hops_searched(0.3, 6.0, -6.0j) for _ in range(2)] == [1, 2]
+    row["f_hz"] = 37.0
+    assert [hops_searched(0.3, 6.0, -6.0j) for _ in range(2)] == [1, 2]
+
+
+def test_a_tendon_is_what_all_of_the_last_windows_say() -> None:
+    """One window that a bounce has marked is no tendon yet, and not one any more."""
+    cues = np.zeros((force.FORCE_HOPS, force.N_CUES))
+    model = np.zeros((2, force.N_CUES + 1))
+    model[0, 0], model[1, 1] = 10.0, 10.0
+    cues[:, 0] = 1.0, -1.0
+    assert contact.stiffness_of(cues, model) < 0.01
+    cues[:, 0] = 1.0
+    cues[:, 1] = -1.0, 1.0
+    assert contact.stiffness_of(cues, model) == pytest.approx(1.0, abs=0.01)
+    cues[:, 1] = 1.0
+    assert contact.stiffness_of(cues, model) == pytest.approx(2.0, abs=0.01)
