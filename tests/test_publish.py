@@ -149,6 +149,7 @@ def test_an_outage_keeps_only_the_newest_and_alarms_go_out_again_after_it(
             async with publisher(proxy.url, commands=True) as out:
                 out.offer([alarm(rule="STANDS"), alarm(AlarmState.CLEARED, rule="OVER")])
                 await until(lambda: len(heard) == 2, "the alarms arrive")
+                await until(lambda: out.waiting == 0, "the broker has said that it has them")
                 proxy.refuse = True
                 proxy.cut()
                 await until(lambda: not out.status.connected, "the loss is noticed")
