@@ -15,6 +15,7 @@ from typing import Final, Generic, Protocol, Self, TypeVar
 
 RETRY_S_MIN: Final = 0.5  # design.md, "Brokers"
 RETRY_S_MAX: Final = 30.0
+CANCEL_AGAIN_S: Final = 1.0  # engineering choice: taking leave of a broker takes milliseconds
 
 
 class BrokerError(Exception):
@@ -112,8 +113,9 @@ class Link(Generic[ConnectionT]):
 
     async def _stop(self) -> None:
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task})
+            while not self._task.done():  # Python 3.11's wait_for swallows one that meets an answer
+                self._task.cancel()
+                await asyncio.wait({self._task}, timeout=CANCEL_AGAIN_S)
             self._set_status(connected=False)
 
     async def _run(self, first: asyncio.Future[None]) -> None:

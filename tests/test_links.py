@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import servers
 from scenario import run, until
 
 from pipeline import jetstream, mqtt
-from pipeline.link import RETRY_S_MIN
+from pipeline.link import RETRY_S_MIN, Link
 from pipeline.mqtt import ANONYMOUS, Connection, Credentials, parse_endpoint
 from pipeline.sources import MqttSource, NatsSource
 
@@ -55,6 +55,27 @@ def test_a_connection_holds_back_no_small_message(tmp_path: Path) -> None:
                 assert theirs is not None
                 with socket.socket(fileno=os.dup(theirs.fileno())) as sock:
                     assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
+
+    run(scenario())
+
+
+def test_a_link_ends_though_a_cancellation_was_swallowed(tmp_path: Path) -> None:
+    """As Python 3.11's `wait_for` does with one that comes together with the answer."""
+    swallowed = []
+
+    async def serve(_: Connection) -> None:
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        swallowed.append(True)
+        await asyncio.Event().wait()
+
+    async def scenario() -> None:
+        with servers.mosquitto(tmp_path) as broker:
+            endpoint = parse_endpoint(broker.url, client_id="t", persistent=False)
+            link = Link(lambda: Connection(endpoint), serve=serve, on_end=lambda _: None)
+            async with link:
+                await until(lambda: link.status.connected, "it is connected")
+        assert swallowed
 
     run(scenario())
 
