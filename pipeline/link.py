@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Generic, Protocol, Self, TypeVar
@@ -113,9 +113,7 @@ class Link(Generic[ConnectionT]):
 
     async def _stop(self) -> None:
         if self._task is not None:
-            while not self._task.done():  # Python 3.11's wait_for swallows one that meets an answer
-                self._task.cancel()
-                await asyncio.wait({self._task}, timeout=CANCEL_AGAIN_S)
+            await _end([self._task])
             self._set_status(connected=False)
 
     async def _run(self, first: asyncio.Future[None]) -> None:
@@ -159,6 +157,12 @@ async def together(*parts: Awaitable[None]) -> None:
     try:
         await asyncio.gather(*tasks)
     finally:
-        for task in tasks:
+        await _end(tasks)
+
+
+async def _end(tasks: Collection[asyncio.Future[None]]) -> None:
+    """Cancel all until they are over: Python 3.11 swallows a cancellation that meets an answer."""
+    while pending := [task for task in tasks if not task.done()]:
+        for task in pending:
             task.cancel()
-        await asyncio.wait(tasks)
+        await asyncio.wait(pending, timeout=CANCEL_AGAIN_S)

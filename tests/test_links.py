@@ -18,7 +18,7 @@ import servers
 from scenario import run, until
 
 from pipeline import jetstream, mqtt
-from pipeline.link import RETRY_S_MIN, Link
+from pipeline.link import RETRY_S_MIN, BrokerError, Link, together
 from pipeline.mqtt import ANONYMOUS, Connection, Credentials, parse_endpoint
 from pipeline.sources import MqttSource, NatsSource
 
@@ -78,6 +78,24 @@ def test_a_link_ends_though_a_cancellation_was_swallowed(tmp_path: Path) -> None
         assert swallowed
 
     run(scenario())
+
+
+def test_the_others_end_though_a_cancellation_was_swallowed() -> None:
+    swallowed = []
+
+    async def swallows() -> None:
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        swallowed.append(True)
+        await asyncio.Event().wait()
+
+    async def fails() -> None:
+        await asyncio.sleep(0)
+        raise BrokerError("lost")
+
+    with pytest.raises(BrokerError, match="lost"):
+        run(together(swallows(), fails()))
+    assert swallowed
 
 
 def test_a_certificate_that_has_expired_and_is_renewed(tmp_path: Path) -> None:

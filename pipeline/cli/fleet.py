@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -36,9 +39,6 @@ def simulate(
     Example: [b]myoguard simulate --broker mqtt://127.0.0.1 --guns 20 --drop 0.01[/b]
     """
     import asyncio  # noqa: PLC0415
-    import json  # noqa: PLC0415
-    import sys  # noqa: PLC0415
-    from dataclasses import asdict  # noqa: PLC0415
 
     from pipeline.cli.fleet_process import UntilEof  # noqa: PLC0415
     from pipeline.cli.stopping import stop_on_signals  # noqa: PLC0415
