@@ -57,9 +57,9 @@ GRID_NS: Final = (
 )
 LEAVE_NS: Final = 3_600_000_000_000  # engineering choice: how often it is asked who is gone
 LOG_STEP_NS: Final = 10_000_000_000  # engineering choice: arrivals this far back mean a set clock
-NEVER_NS: Final = 1 << 64
+NEVER_NS: Final = (1 << 63) - 1
 
-_MAGIC: Final = b"MGSNAP03"
+_MAGIC: Final = b"MGSNAP04"
 
 
 class Advanced(Protocol):
