@@ -446,15 +446,30 @@ def signal_hops(frames: Sequence[Frame]) -> Records:
 
 def warm_up() -> None:
     """Compile every kernel with its real types, so that the first frame does not wait."""
-    device = DeviceId("warm", "up")
+    extractor = FeatureExtractor()
+    for seq in (0, 1, 3, 4, 5, 6):
+        extractor.advance([(0, _any_frame(seq))])
+    extractor.flush()
+
+
+def warm_up_samples() -> None:
+    """Compile the half of it that makes hops of samples."""
+    signal_hops([_any_frame(0)])
+
+
+def warm_up_meaning() -> None:
+    """Compile the half of it that needs nothing of the other, and may be done beside it."""
+    state, units = np.zeros(1, contact.CONTACT), np.zeros(1, force.UNIT)
+    hops, meaning = np.zeros(1, kernels.HOP), np.zeros(1, contact.MEANING)
+    contact.interpret(state, units, STIFFNESS_MODEL, hops, meaning)
+
+
+def _any_frame(seq: int) -> Frame:
     samples = np.zeros((400, 4), np.int16)
     samples[:, 2] = (2000 + 4000 * np.cos(2 * np.pi * 40 * np.arange(400) / 1600)).astype(np.int16)
     samples[:, 3] = 3000
-    extractor = FeatureExtractor()
-    for seq in (0, 1, 3, 4, 5, 6):
-        frame = Frame(device, 1, seq, seq * 250_000_000, 1600.0, 40.0, 5e-4, 1e-3, samples)
-        extractor.advance([(0, frame)])
-    extractor.flush()
+    device = DeviceId("warm", "up")
+    return Frame(device, 1, seq, seq * 250_000_000, 1600.0, 40.0, 5e-4, 1e-3, samples)
 
 
 def _resized(array: Records, size: int) -> Records:

@@ -1,7 +1,7 @@
 """State as bytes: a head that JSON can say, and what follows it as it is. Pure.
 
-orjson, since a snapshot stops the loop: a tenth of the time of the standard library's. It takes whole
-numbers below 2**63, and would write what is not a number as null: heads have none.
+orjson, since a snapshot stops the loop: a tenth of the time of the standard library's. It takes
+whole numbers below 2**63, and would write what is not a number as null: heads have none.
 """
 
 from __future__ import annotations

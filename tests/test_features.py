@@ -15,7 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import contact, force, kernels, wire
-from pipeline.features import GENERIC, Advance, Calibration, FeatureExtractor, warm_up
+from pipeline.features import (
+    GENERIC,
+    Advance,
+    Calibration,
+    FeatureExtractor,
+    warm_up,
+    warm_up_meaning,
+    warm_up_samples,
+)
 from pipeline.model import (
     DeviceId,
     Features,
@@ -478,6 +486,15 @@ def test_what_comes_from_the_wire_runs_what_was_compiled_at_the_start() -> None:
         extractor.advance([(0, decoded)])
     assert [len(kernel.signatures) for kernel in compiled] == before
     assert all(samples.mutable for _, _, samples, _ in kernels.advance.signatures)
+
+
+def test_halves_that_are_compiled_apart_are_what_the_whole_runs() -> None:
+    """Else a first start would compile them twice (pipeline/cli/compiling.py)."""
+    warm_up_samples()
+    warm_up_meaning()
+    before = [len(kernel.signatures) for kernel in (kernels.advance, contact.interpret)]
+    warm_up()
+    assert [len(kernel.signatures) for kernel in (kernels.advance, contact.interpret)] == before
 
 
 def test_calibration_defaults_are_those_of_a_gun_nobody_measured() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -43,8 +45,18 @@ def _can_write(directory: Path) -> bool:
 
 
 def compile_kernels() -> None:
-    """Have numba compile, or load, everything the monitor runs: before anything waits for it."""
-    with terminal.progress("Compiling the kernels, half a minute the first time"):
-        from pipeline.features import warm_up  # noqa: PLC0415
+    """Have numba compile, or load, everything the monitor runs: before anything waits for it.
 
-        warm_up()
+    The first time it is done by two processes, a half each, and numba's cache brings them together.
+    Should the other one fail, what is missing is compiled here.
+    """
+    with terminal.progress("Compiling the kernels, half a minute the first time"):
+        from pipeline import contact, features  # noqa: PLC0415
+
+        cache = contact.interpret.stats.cache_path
+        if not cache or not any(Path(cache).glob("contact.interpret-*.nbi")):
+            program = "from pipeline.features import warm_up_meaning; warm_up_meaning()"
+            command = [sys.executable, "-c", program]
+            with subprocess.Popen(command, stderr=subprocess.DEVNULL):  # noqa: S603
+                features.warm_up_samples()
+        features.warm_up()
