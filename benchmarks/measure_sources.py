@@ -19,7 +19,8 @@ from pathlib import Path
 import aiomqtt
 
 from pipeline.broker import EmbeddedBroker
-from pipeline.sources import MqttSource, NatsSource
+from pipeline.sources import MqttSource
+from pipeline.sources.nats import NatsSource
 
 ROUNDS = 5
 MESSAGES = 10_000

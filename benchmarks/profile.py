@@ -43,6 +43,10 @@ ACCOUNTS: Final = {
     "page": r"pipeline/page/",
     "loop, checkpoints, metrics": r"pipeline/app/",
 }
+# A thread that waits for work, and is taken for one that runs.
+_WAITS: Final = re.compile(
+    r"^(_worker|.*\.select|.*\.wait) \(.*/(thread|selectors|threading)\.py(:\d+)?\)$"
+)
 _REST: Final = "Python and its libraries, on nobody's behalf"
 
 
@@ -69,7 +73,10 @@ def table() -> Table:
                 f"py-spy, {RATE_HZ} samples a second for {SAMPLED_S} s, all threads that run, while"
                 f" {GUNS:,} guns publish as fast as it takes; it stops what it looks at."
             ),
-            "A share of samples times processor time a frame; accounts under 0.5 % are left out.",
+            (
+                "A share of samples times processor time a frame; accounts under 0.5 % are left"
+                " out, and so are threads that wait for work."
+            ),
         ),
     )
 
@@ -108,7 +115,9 @@ def shares_of(stacks: Iterable[str]) -> Counter[str]:
         stack, _, count = line.rpartition(" ")
         if not count.isdigit():
             raise UnavailableError(f"py-spy: {line.strip()[-200:]}")
-        counts[_account(stack.split(";"))] += int(count)
+        frames = stack.split(";")
+        if not _WAITS.match(frames[-1]):
+            counts[_account(frames)] += int(count)
     total = sum(counts.values())
     return Counter({name: count / total for name, count in counts.items()})  # type: ignore[misc]
 

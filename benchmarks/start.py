@@ -23,7 +23,7 @@ from benchmarks.consumers import cpu_s, pipeline
 from benchmarks.table import Aim, Table, digits, figure
 from tests.servers import Server, nats_server
 
-HELP_ROUNDS, WARM_ROUNDS, COLD_ROUNDS, IMPORT_ROUNDS = 15, 5, 1, 5
+HELP_ROUNDS, WARM_ROUNDS, COLD_ROUNDS, IMPORT_ROUNDS = 9, 3, 1, 3
 START_S_MAX = 300.0
 IDLE_S, IDLE_ROUNDS, IDLE_SHARE_MAX = 3.0, 5, 0.01
 LIBRARIES = ("numba", "nicegui", "nats", "influxdb_client", "pyarrow.parquet", "pydantic_settings")

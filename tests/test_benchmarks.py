@@ -59,6 +59,10 @@ def test_a_sample_is_on_the_account_of_the_innermost_that_has_one() -> None:
             f"{way};{feed} 1",
             f"{way};put (/lib/asyncio/queues.py) 1",
             "epoll (/lib/selectors.py) 1",
+            # these wait
+            "run (/lib/threading.py);_worker (/lib/concurrent/futures/thread.py) 7",
+            f"{way};Condition.wait (/lib/threading.py) 5",
+            "serve_forever (/lib/socketserver.py);_PollLikeSelector.select (/lib/selectors.py) 3",
         ]
     )
     names = ("decode", "monitor", "loop, checkpoints, metrics")

@@ -16,8 +16,9 @@ from test_blackbox import GUN, OTHER, PLENTY, capture_of, frame_at, raised_at, s
 from pipeline.capture import BlackBox, CaptureFolder, CaptureWriter, read_recording
 from pipeline.jetstream import JetStream, parse_nats_endpoint
 from pipeline.model import Alarm, Received
-from pipeline.sources import LogPast, NatsSource, log_past
-from pipeline.sources.log_past import HELD_NS
+from pipeline.sources import log_past
+from pipeline.sources.log_past import HELD_NS, LogPast
+from pipeline.sources.nats import NatsSource
 from pipeline.sources.telemetry_log import STREAM
 
 

@@ -20,7 +20,8 @@ from scenario import run, until
 from pipeline import jetstream, mqtt
 from pipeline.link import RETRY_S_MIN, BrokerError, Link, together
 from pipeline.mqtt import ANONYMOUS, Connection, Credentials, parse_endpoint
-from pipeline.sources import MqttSource, NatsSource
+from pipeline.sources import MqttSource
+from pipeline.sources.nats import NatsSource
 
 
 def put_right(

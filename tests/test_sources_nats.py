@@ -16,7 +16,9 @@ from scenario import run, until
 from pipeline.jetstream import JetStream, parse_nats_endpoint
 from pipeline.link import BrokerError
 from pipeline.model import Received
-from pipeline.sources import MqttSource, NatsSource, Position, examine_log
+from pipeline.sources import MqttSource, Position
+from pipeline.sources.nats import NatsSource
+from pipeline.sources.nats import examine as examine_log
 from pipeline.sources.telemetry_log import STREAM, reader_name, topic_of
 
 STATE, SESSION = "massage/v1/c/g/state", "massage/v1/c/g/session"

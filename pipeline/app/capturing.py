@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -16,7 +16,9 @@ from pipeline.app.timer import Timer
 from pipeline.capture import BlackBox, BlackBoxStatus, CaptureFolder, CaptureWriter, SessionLog
 from pipeline.config import Settings
 from pipeline.model import Received, Record
-from pipeline.sources import LogPast
+
+if TYPE_CHECKING:
+    from pipeline.sources.log_past import LogPast
 
 LOOK_S: Final = 10.0  # how often its troubles are looked for; engineering choice
 GB: Final = 10**9
@@ -47,6 +49,8 @@ def _past(settings: Settings) -> AbstractAsyncContextManager[LogPast | None]:
     url, client_id = settings.broker.nats_url, settings.broker.client_id
     if url is None:
         return nullcontext()
+    from pipeline.sources.log_past import LogPast  # noqa: PLC0415  0.6 s, only for a log
+
     return LogPast(url, client_id=client_id, credentials=credentials(settings))
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from pipeline.app.guns import KnownGuns
 from pipeline.app.keeper import Keeper
@@ -22,8 +22,11 @@ from pipeline.model import Alarm, DeviceStatus, Live, Received, Record
 from pipeline.monitor import Monitor
 from pipeline.publish import Publisher
 from pipeline.rules import Health
-from pipeline.sources import MqttSource, NatsSource
+from pipeline.sources import MqttSource
 from pipeline.store import Store
+
+if TYPE_CHECKING:
+    from pipeline.sources.nats import NatsSource
 
 HEALTHY: Final = Health()
 

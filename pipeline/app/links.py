@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from pipeline.config import Settings
 from pipeline.mqtt import Credentials, MqttProtocol
 from pipeline.publish import Publisher
-from pipeline.sources import MqttSource, NatsSource
+from pipeline.sources import MqttSource
+
+if TYPE_CHECKING:
+    from pipeline.sources.nats import NatsSource
 
 
 def credentials(settings: Settings) -> Credentials:
@@ -27,6 +31,8 @@ def make_source(settings: Settings, *, retained_again: bool) -> MqttSource | Nat
     """Where messages come from: the broker's durable log where it has one."""
     broker = settings.broker
     if broker.nats_url is not None:
+        from pipeline.sources.nats import NatsSource  # noqa: PLC0415  0.6 s, only for a log
+
         return NatsSource(
             broker.nats_url,
             mqtt_url=broker.url,

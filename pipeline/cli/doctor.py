@@ -118,7 +118,7 @@ def _log(settings: Settings) -> Iterator[Finding]:
 
     from pipeline.app import address_of, credentials  # noqa: PLC0415
     from pipeline.mqtt import MqttProtocol  # noqa: PLC0415
-    from pipeline.sources import examine_log  # noqa: PLC0415
+    from pipeline.sources.nats import examine as examine_log  # noqa: PLC0415
 
     broker = settings.broker
     if broker.nats_url is None:

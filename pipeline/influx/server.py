@@ -1,10 +1,10 @@
 """One InfluxDB server of any version: which one it is, and writing lines to it.
 
-The only module that knows influxdb-client. Of the client it uses connections, identification and
-the synchronous `WriteApi`; never the batching one, whose `flush` does nothing and which drops what
-it could not send in time. 1.6 and 1.7 have no `/api/v2/write`, so they get the same lines on
-`/write`. Whatever goes wrong ends as one of three errors, by what can be done about it: try again,
-ask a person, or take the lines apart.
+The only module that knows influxdb-client, which the first `Server` imports: that takes 0.7 s. Of
+the client it uses connections, identification and the synchronous `WriteApi`; never the batching
+one, whose `flush` does nothing and which drops what it could not send in time. 1.6 and 1.7 have no
+`/api/v2/write`, so they get the same lines on `/write`. Whatever goes wrong ends as one of three
+errors, by what can be done about it: try again, ask a person, or take the lines apart.
 """
 
 from __future__ import annotations
@@ -18,15 +18,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import urllib3
-from influxdb_client.client.influxdb_client import InfluxDBClient
-from influxdb_client.client.write_api import SYNCHRONOUS
-from influxdb_client.domain.write_precision import WritePrecision
-from influxdb_client.rest import ApiException
+if TYPE_CHECKING:
+    from influxdb_client.client.influxdb_client import InfluxDBClient
+    from influxdb_client.rest import ApiException
 
-PRECISION: Final = WritePrecision.US  # of the times in `lines`
+PRECISION: Final = "us"  # of the times in `lines`
 OWN_PRECISION: Final = "u"  # what `/write` of 1.x calls it
 FIRST_WITH_V2: Final = (1, 8)
 WORDS_MAX: Final = 300  # of what a server says; some quote the whole line, which is kept beside it
@@ -78,6 +76,8 @@ class Server:
     """A server that is found out about when it is first written to, and again after `forget`."""
 
     def __init__(self, address: Address) -> None:
+        import influxdb_client  # noqa: F401, PLC0415  now, and not beside the first alarms
+
         self._address = address
         self._client: InfluxDBClient | None = None
         self._own_path = False
@@ -88,6 +88,8 @@ class Server:
 
         Raises UnreachableError, DeniedError or RefusedError.
         """
+        from influxdb_client.client.write_api import SYNCHRONOUS  # noqa: PLC0415
+
         body = "\n".join(lines).encode()
         with _told_apart():
             client = self._client or self._find_out()
@@ -144,6 +146,8 @@ class Server:
             options = _identified(address.username, address.password or "", version)
         if address.ca_file is not None:
             options["ssl_ca_cert"] = str(address.ca_file)
+        from influxdb_client.client.influxdb_client import InfluxDBClient  # noqa: PLC0415
+
         return InfluxDBClient(
             address.url,
             org=address.org,
@@ -182,6 +186,8 @@ def _version(client: InfluxDBClient) -> tuple[int, ...]:
 
     `health()` of the client is no use: it calls version 3 healthy without having asked it.
     """
+    from influxdb_client.rest import ApiException  # noqa: PLC0415
+
     try:
         _, _, headers = client.api_client.call_api("/ping", "GET")
         body = client.api_client.last_response.data
@@ -205,6 +211,9 @@ def _said_in(body: str | None) -> str:
 @contextmanager
 def _told_apart() -> Iterator[None]:
     """Every fault of a request becomes one of the three errors."""
+    import urllib3  # noqa: PLC0415
+    from influxdb_client.rest import ApiException  # noqa: PLC0415
+
     try:
         yield
     except ApiException as error:

@@ -4,6 +4,7 @@ A `Source` yields `Batch(messages, position)` and keeps everything after the las
 position deliverable again. Three kinds: `mqtt`, any broker, whose unacknowledged window is the only
 thing that holds it back; `nats`, the durable log behind nats-server's MQTT listener; `recording`,
 which needs no commit. `log_past` reads the newest of the durable log again, for the black box.
+Both are imported from their modules, where a durable log is configured: nats-py takes 0.6 s.
 Decodes nothing, but in `again` what tells the parts of what is sent again; `pipeline.mqtt` and
 `pipeline.jetstream` speak the protocols. What a broker had retained comes first after a new
 subscription and may be old: it is a message like any other, and its own `t_ns` and `boot_id` say
@@ -16,10 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from pipeline.mqtt import ANONYMOUS, PORTS, Credentials, MqttProtocol
-from pipeline.sources.log_past import LogPast
 from pipeline.sources.mqtt import QOS0_PENDING_MAX, MqttSource
-from pipeline.sources.nats import NatsSource
-from pipeline.sources.nats import examine as examine_log
 from pipeline.sources.recording import RecordingSource
 from pipeline.sources.source import BATCH_MESSAGES, Batch, Position, Source, SourceError
 
@@ -27,14 +25,11 @@ __all__ = [
     "BATCH_MESSAGES",
     "QOS0_PENDING_MAX",
     "Batch",
-    "LogPast",
     "MqttSource",
-    "NatsSource",
     "Position",
     "RecordingSource",
     "Source",
     "SourceError",
-    "examine_log",
     "open_source",
 ]
 
