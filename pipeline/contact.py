@@ -25,7 +25,10 @@ from numpy.typing import NDArray
 from pipeline import dwell
 from pipeline.force import (
     FORCE_HOPS,
+    LEAST_SECOND,
+    MOST_GIVEN,
     N_CUES,
+    at_speed,
     free_harmonics,
     interpolate,
     push_force,
@@ -45,6 +48,10 @@ WORK_ON, WORK_OFF = 0.25, 0.15
 # Distance of the first three harmonics from their free-running values, as a share of the first.
 SHAPE_ON, SHAPE_OFF = 0.22, 0.14
 WORK_NONE = 0.05  # under this nothing is pushed back: a table, not tissue
+# Nor does a tendon that gives all back. After a second of work, a wave that is stiff and far from
+# the free run stays contact for so many hops more: TENDON_PROXIMITY waits for a second, two windows
+# for half of one. Nobody gets from skin to a table without a lift. Engineering choices.
+SPRING_HOPS, SPRING_STIFFNESS, WORKED_HOPS = 8, 0.5, 4
 # The free run up to its size, which another hand changes: each harmonic's share of the first. Touch
 # moves them by 0.2 and more at 5 N; noise and tremor by 0.02.
 SHAPE_AIR = 0.08
@@ -74,6 +81,7 @@ CONTACT = np.dtype(
         ("hops_off", "i4"),
         ("warm", "i4"),
         ("learnt", "i4"),  # hops of air the baselines have seen
+        ("learnt_hz", "f8"),  # and at which percussion frequency; 0 before
         ("missing", "i4"),  # hops without usable samples in a row
         ("hops_searched", "i4"),  # since the inversion's grid was searched, that one included
         ("searched_cost", "f8"),  # what its best fit cost; 0 when it may be searched again
@@ -181,7 +189,9 @@ def _update_contact(c: Record, work: float, shape: float, like_air: bool) -> Non
         c.hops_on = 0
     elif c.contact == 1 and free:
         c.hops_off += 1
-        if c.hops_off >= 2:
+        worked = c.hops_on - c.hops_off >= WORKED_HOPS
+        springs = worked and c.stiffness > SPRING_STIFFNESS and shape > SHAPE_ON and not like_air
+        if c.hops_off >= (SPRING_HOPS if springs else 2):
             c.contact = 0
     else:
         c.hops_off = 0
@@ -194,6 +204,38 @@ def _update_contact(c: Record, work: float, shape: float, like_air: bool) -> Non
 
 
 @njit(cache=True, nogil=True)
+def hand_at(c: Record, unit: Record, f_hz: float) -> tuple[float, complex]:
+    """What this hand does at f_hz: `a1_scale` and `second_shift`, carried there from `learnt_hz`.
+
+    A hand changes how far the housing moves for a newton. By how much depends on the frequency of
+    the newton, not on which harmonic of which speed that is. Where it was learnt it is known at f
+    and at 2f: between them its logarithm is taken as a line over that of the frequency. Above, what
+    the hand's mass still does fades with 1/f², as in force._give; below nothing is known of it.
+    """
+    scale, shift = c.a1_scale, complex(c.second_shift[0], c.second_shift[1])
+    if unit.calibrated == 0 or c.learnt_hz <= 0.0 or c.learnt_hz == f_hz:
+        return scale, shift
+    there, here = at_speed(unit, c.learnt_hz, unit.second), at_speed(unit, f_hz, unit.second)
+    if min(abs(there), abs(there + shift), abs(here)) < LEAST_SECOND:
+        return scale, shift
+    hand = (there + shift) / there
+    size = min(max(abs(hand), 1.0 / MOST_GIVEN), MOST_GIVEN)
+    at_f, at_2f = math.log(scale), math.log(scale * size)
+    x = f_hz / c.learnt_hz
+    first = _between(at_f, at_2f, x)
+    second = math.exp(_between(at_f, at_2f, 2.0 * x) - first)
+    return math.exp(first), here * (second / abs(hand) * hand - 1.0)
+
+
+@njit(cache=True, nogil=True)
+def _between(at_f: float, at_2f: float, x: float) -> float:
+    """Log of what a hand does at x times the frequency f."""
+    if x >= 2.0:
+        return at_2f * 4.0 / (x * x)
+    return at_f + (at_2f - at_f) * max(math.log(x), 0.0) / math.log(2.0)
+
+
+@njit(cache=True, nogil=True)
 def _relearn(
     c: Record,
     unit: Record,
@@ -202,6 +244,8 @@ def _relearn(
     i0: float,
     z: NDArray[np.complex128],
     free: NDArray[np.complex128],
+    a1_scale: float,
+    second_shift: complex,
 ) -> None:
     """Follow temperature, battery and grip while the gun runs in air.
 
@@ -213,7 +257,9 @@ def _relearn(
     rate = max(RELEARN, 1.0 / (1.0 + c.learnt)) if known else 0.5
     z1 = abs(row.z_order[1])
     most = RELEARN_MOST if unit.calibrated == 1 else 1.0
-    for_a1 = c.a1_scale * (1.0 + rate * (z1 / a1 - 1.0))
+    c.second_shift[0], c.second_shift[1] = second_shift.real, second_shift.imag
+    c.learnt_hz = row.f_hz
+    for_a1 = a1_scale * (1.0 + rate * (z1 / a1 - 1.0))
     for_i0 = c.i0_scale * (1.0 + rate * (row.mean[3] / i0 - 1.0))
     c.a1_scale = min(max(for_a1, 1.0 - min(most, 0.7)), 1.0 + most)
     c.i0_scale = min(max(for_i0, 1.0 - min(most, 0.7)), 1.0 + most)
@@ -269,14 +315,15 @@ def _lose(c: Record) -> None:
 def _step(c: Record, unit: Record, row: Record, model: NDArray[np.float64], quality: int) -> None:
     f = max(row.f_hz, 1.0)
     n = unit.n_speeds
-    a1 = interpolate(f, unit.speed_hz, unit.a1_per_hz2, n) * f * f * c.a1_scale
+    a1_scale, second_shift = hand_at(c, unit, f)
+    a1 = interpolate(f, unit.speed_hz, unit.a1_per_hz2, n) * f * f * a1_scale
     i0 = interpolate(f, unit.speed_hz, unit.i0_a, n) * c.i0_scale
     work = row.mean[3] / i0 - 1.0
     z = np.zeros(3, dtype=np.complex128)
     relative_harmonics(row, a1, z)
     free = np.zeros(3, dtype=np.complex128)
     free_harmonics(unit, f, free)
-    free[1] += complex(c.second_shift[0], c.second_shift[1])
+    free[1] += second_shift
     free[2] += complex(c.third_shift[0], c.third_shift[1])
     shape = shape_distance(z, free)
     like_air = work < WORK_OFF and same_shape(z, free)
@@ -290,13 +337,13 @@ def _step(c: Record, unit: Record, row: Record, model: NDArray[np.float64], qual
         held = c.bend_deg > HELD_DEG and work < WORK_OFF and shape < SHIFT_MOST
         settled = c.hops_at_speed > STARTING_HOPS + 2
         if (settled and (like_air or held)) or unit.calibrated == 0:
-            _relearn(c, unit, row, a1, i0, z, free)
+            _relearn(c, unit, row, a1, i0, z, free, a1_scale, second_shift)
     if c.contact == 1 and c.motor != RUNNING:  # between two speeds, or standing still: hold
         last = FORCE_HOPS - 1
         push_force(c, c.force[last], HOLD_GROWTH * c.force_var[last])
         c.warm = 0
     elif c.contact == 1 and quality != BAD:
-        update_force(c, unit, row, z, free, a1, row.mean[3] - i0)
+        update_force(c, unit, row, z, free, a1, a1_scale, row.mean[3] - i0)
         c.stiffness = stiffness_of(c.cues, model)
     elif c.contact == 0:
         push_force(c, 0.0, FORCE_FLOOR_N**2)

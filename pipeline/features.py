@@ -43,6 +43,7 @@ _LEARNT = (
     "second_shift",
     "third_shift",
     "learnt",
+    "learnt_hz",
 )  # of CONTACT: what a gun in air taught of itself
 
 _MOTOR = (MotorState.OFF, MotorState.STARTING, MotorState.RUNNING, MotorState.STALLED)

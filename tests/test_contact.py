@@ -75,6 +75,67 @@ def test_at_another_speed_the_hand_is_learnt_anew() -> None:
     assert learnt(there, here) == pytest.approx(-0.07, abs=0.03)
 
 
+def carried(scale: float, second: complex, from_hz: float, to_hz: float) -> tuple[float, complex]:
+    """What a hand learnt in air at one speed is believed to do at another."""
+    units, state = np.zeros(1, force.UNIT), np.zeros(1, contact.CONTACT)
+    KNOWN.fill(units[0])
+    shift = second - SECOND
+    state["a1_scale"], state["learnt_hz"] = scale, from_hz
+    state["second_shift"] = shift.real, shift.imag
+    a1_scale, second_shift = contact.hand_at(state[0], units[0], to_hz)
+    return a1_scale, SECOND + second_shift
+
+
+def test_a_hand_is_carried_to_another_speed_by_the_frequency_it_acts_at() -> None:
+    """What it did at 2f it does at f, when that has doubled."""
+    second = 1.5 * SECOND * np.exp(0.3j)
+    same, there = carried(0.8, second, 30.0, 30.0)
+    assert (same, there) == (0.8, pytest.approx(second))
+    double, after = carried(0.8, second, 20.0, 40.0)
+    assert double == pytest.approx(0.8 * 1.5)
+    assert abs(after) / abs(SECOND) == pytest.approx(1.2 ** (1 / 4) / 1.2)  # fades with 1/f²
+    assert np.angle(after) == pytest.approx(0.3)
+    below, lower = carried(0.8, second, 40.0, 20.0)
+    assert below == pytest.approx(0.8)
+    assert abs(lower) == pytest.approx(abs(SECOND))  # now 2f is where f was
+
+
+def test_a_hand_carried_further_leaves_the_force_less_certain() -> None:
+    z, free = np.array([0.6, 0.3, 0.1j]), np.array([1.0, 0.2, 0.0], np.complex128)
+
+    def relative_sd(learnt_hz: float) -> float:
+        units, state, row = (np.zeros(1, d) for d in (force.UNIT, contact.CONTACT, kernels.HOP))
+        KNOWN.fill(units[0])
+        row["f_hz"], state["learnt_hz"] = 36.0, learnt_hz
+        now = z.astype(np.complex128), free.copy()
+        force.update_force(state[0], units[0], row[0], *now, 2.0, 1.0, 1.0)
+        return float(np.sqrt(state[0]["force_var"][-1]) / state[0]["force"][-1])
+
+    assert relative_sd(36.0) == relative_sd(0.0) < relative_sd(30.0) < relative_sd(20.0)
+
+
+def touched(work: float, shape: float, stiffness: float, worked: int) -> int:
+    """Hops that contact lasts once the wave is like this, after `worked` hops of work."""
+    state = np.zeros(1, contact.CONTACT)
+    state["motor"], state["stiffness"] = contact.RUNNING, stiffness
+    for _ in range(worked):
+        contact._update_contact(state[0], 1.0, 0.5, False)
+    for hop in range(20):
+        contact._update_contact(state[0], work, shape, False)
+        if not state["contact"][0]:
+            return hop
+    return 20
+
+
+def test_a_tendon_that_gives_all_back_is_still_touched_for_a_while() -> None:
+    """And nothing else is: a lift, what is not stiff, a touch too short to have been one."""
+    springing, moved = contact.SPRING_HOPS - 1, 2.0 * contact.SHAPE_ON
+    assert touched(0.0, moved, 1.0, worked=8) == springing
+    assert touched(0.0, 0.1, 1.0, worked=8) == 1
+    assert touched(0.0, moved, 0.1, worked=8) == 1
+    assert touched(0.0, moved, 1.0, worked=1) == 1
+
+
 @settings(max_examples=100, deadline=None)
 @given(
     raw=st.floats(-2.0, 1.5),
@@ -106,7 +167,7 @@ def test_what_cannot_be_explained_is_searched_for_once_a_second() -> None:
 
     def hops_searched(*harmonics: complex) -> int:
         z = np.array(harmonics, np.complex128)
-        force.update_force(state[0], units[0], row[0], z, free, 2.0, 1.0)
+        force.update_force(state[0], units[0], row[0], z, free, 2.0, 1.0, 1.0)
         return int(state[0]["hops_searched"])
 
     assert [hops_searched(0.3, 2.0, -2.0j) for _ in range(9)] == [1, 2, 3, 4, 1, 2, 3, 4, 1]
