@@ -31,9 +31,9 @@ TELEMETRY: Final = "massage/v1/+/+/telemetry"
 
 
 def cpu_s(pid: int) -> float:
-    """Processor time of a process and its threads."""
+    """Processor time of a process, its threads, and its children that are over."""
     times = psutil.Process(pid).cpu_times()
-    return times.user + times.system
+    return times.user + times.system + times.children_user + times.children_system
 
 
 def memory_bytes(pid: int) -> int:

@@ -94,10 +94,7 @@ def row(what: str, took: list[Took]) -> tuple[str, ...]:
 
 def aim(what: str, took: list[Took], seconds: float) -> Aim:
     walls, cpu = [t.wall_s for t in took], median(t.cpu_s for t in took)
-    why = (
-        f"{digits(cpu)} s of it at the processor, the rest waiting for it, for the disk, or for the"
-        " process that compiles the other half"
-    )
+    why = f"{digits(cpu)} s of it at the processor, the rest waiting for it or for the disk"
     return Aim(what, figure(walls, "s"), median(walls) < seconds, why)
 
 

@@ -490,10 +490,10 @@ def test_what_comes_from_the_wire_runs_what_was_compiled_at_the_start() -> None:
 
 def test_halves_that_are_compiled_apart_are_what_the_whole_runs() -> None:
     """Else a first start would compile them twice (pipeline/cli/compiling.py)."""
+    warm_up()
+    before = [len(kernel.signatures) for kernel in (kernels.advance, contact.interpret)]
     warm_up_samples()
     warm_up_meaning()
-    before = [len(kernel.signatures) for kernel in (kernels.advance, contact.interpret)]
-    warm_up()
     assert [len(kernel.signatures) for kernel in (kernels.advance, contact.interpret)] == before
 
 

@@ -4,7 +4,7 @@ A `Source` yields `Batch(messages, position)` and keeps everything after the las
 position deliverable again. Three kinds: `mqtt`, any broker, whose unacknowledged window is the only
 thing that holds it back; `nats`, the durable log behind nats-server's MQTT listener; `recording`,
 which needs no commit. `log_past` reads the newest of the durable log again, for the black box.
-Both are imported from their modules, where a durable log is configured: nats-py takes 0.6 s.
+`nats` and `log_past` are imported only where a log is configured: nats-py takes 0.6 s to load.
 Decodes nothing, but in `again` what tells the parts of what is sent again; `pipeline.mqtt` and
 `pipeline.jetstream` speak the protocols. What a broker had retained comes first after a new
 subscription and may be old: it is a message like any other, and its own `t_ns` and `boot_id` say
