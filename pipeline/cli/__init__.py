@@ -7,10 +7,7 @@ fault of ours.
 
 from __future__ import annotations
 
-import inspect
-import re
 import sys
-from collections.abc import Callable
 
 import typer
 
@@ -27,19 +24,13 @@ from pipeline.cli import (
     watch,
 )
 
-
-def _paragraphs(command: Callable[..., None]) -> str:
-    """A command's docstring with each paragraph on one line, for the terminal to wrap."""
-    return re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.getdoc(command) or "")
-
-
 app = typer.Typer(
     name="myoguard",
     help="Real-time safety monitoring for fleets of instrumented massage guns."
-    "\n\nNot a medical device. Begin with [b]myoguard demo[/b].",
+    "\n\nNot a medical device. Begin with `myoguard demo`.",
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,  # rich takes as long to load as all the rest
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -55,7 +46,7 @@ for command in (
     bench.calibrate,
     bench.evaluate,
 ):
-    app.command(help=_paragraphs(command))(command)
+    app.command()(command)
 app.add_typer(accounts.account, name="account")
 
 

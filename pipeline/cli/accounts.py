@@ -30,7 +30,7 @@ def add(
 
     The password is asked for; where stdin is not a terminal, it is its first line.
 
-    Example: [b]myoguard account add kim --role technician[/b]
+    Example: myoguard account add kim --role technician
     """
     from pipeline.accounts import Role  # noqa: PLC0415
 
@@ -45,7 +45,7 @@ def add(
 def list_accounts(config: ConfigFile = None) -> None:
     """Every account with its role.
 
-    Example: [b]myoguard account list[/b]
+    Example: myoguard account list
     """
     accounts = _accounts(config)
     for each in accounts.all().values():
@@ -58,9 +58,9 @@ def list_accounts(config: ConfigFile = None) -> None:
 def remove(
     name: Annotated[str, typer.Argument(help="Whose account.")], config: ConfigFile = None
 ) -> None:
-    """Remove an account; whoever is signed in with it is signed out at once.
+    """Remove an account, and sign out whoever uses it.
 
-    Example: [b]myoguard account remove kim[/b]
+    Example: myoguard account remove kim
     """
     accounts = _accounts(config)
     accounts.remove(name)

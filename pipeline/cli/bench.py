@@ -30,7 +30,7 @@ def calibrate(
     Push the gun on two pads against a load cell: every speed, 0 to 100 N, 3 s each, beginning in
     the air. Nothing is written where the fit is not good enough; it says why.
 
-    Example: [b]myoguard calibrate a12.parquet a12.csv --out calibration[/b]
+    Example: myoguard calibrate a12.parquet a12.csv --out calibration
     """
     with terminal.progress("Calibrating, half a minute the first time"):
         from pipeline.cli import benching  # noqa: PLC0415
@@ -50,11 +50,12 @@ def evaluate(
     ] = None,
     config: ConfigFile = None,
 ) -> None:
-    """Score the alarms of labelled recordings: recall, precision, delay, force error.
+    """Score the alarms of labelled recordings.
 
-    Each gun is calibrated from its bench files where there are any.
+    Recall, precision, delay and force error. Each gun is calibrated from its bench files where
+    there are any.
 
-    Example: [b]myoguard evaluate recordings --json > scores.json[/b]
+    Example: myoguard evaluate recordings --json > scores.json
     """
     compiling.compile_kernels()
     from pipeline.cli import benching  # noqa: PLC0415

@@ -33,13 +33,14 @@ def demo(
         Path | None, typer.Option(metavar="DIR", help="Its broker, store and calibrations.")
     ] = None,
 ) -> None:
-    """See it work: simulated guns on a real broker, watched, with alarms raised and cleared.
+    """See it work: simulated guns, watched, with their alarms.
 
-    Nothing leaves this machine. It starts with empty books every time; all units but one are
-    calibrated on a simulated bench, once. With --influx, what arrived there is counted at the end.
-    Exit code 1 if a frame or a point was lost.
+    They publish to a real broker, alarms are raised and cleared. Nothing leaves this machine. It
+    starts with empty books every time; all units but one are calibrated on a simulated bench, once.
+    With --influx, what arrived there is counted at the end. Exit code 1 if a frame or a point was
+    lost.
 
-    Example: [b]myoguard demo --seconds 90[/b]
+    Example: myoguard demo --seconds 90
     """
     from pipeline.cli import demonstration  # noqa: PLC0415
 

@@ -40,11 +40,12 @@ class Finding:
 
 
 def doctor(config: ConfigFile = None) -> None:
-    """Test configuration, broker and its log, store, page, clock, compiler cache; say what to do.
+    """Test whether all is well here, and say what to do.
 
-    Changes nothing but the compiler's cache. Exit code 1 if `run` would not start.
+    Looks at configuration, broker and its log, store, page, clock and compiler cache. Changes
+    nothing but the compiler's cache. Exit code 1 if `run` would not start.
 
-    Example: [b]myoguard doctor --config /etc/myoguard.toml[/b]
+    Example: myoguard doctor --config /etc/myoguard.toml
     """
     from pipeline.config import load  # noqa: PLC0415
 

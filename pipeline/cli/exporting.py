@@ -30,11 +30,12 @@ def export(
     alarms: Annotated[bool, typer.Option("--alarms", help="Its alarms, not its seconds.")] = False,
     config: ConfigFile = None,
 ) -> None:
-    """Write a session from the store as Parquet or CSV: a row a second, or its alarms.
+    """Write a session from the store as Parquet or CSV.
 
-    Columns carry their units: docs/vocabulary.md. Works beside a running pipeline.
+    A row a second, or its alarms. Columns carry their units: docs/vocabulary.md. Works
+    beside a running pipeline.
 
-    Example: [b]myoguard export s-01 --out monday.parquet[/b]
+    Example: myoguard export s-01 --out monday.parquet
     """
     from pipeline.config import load  # noqa: PLC0415
     from pipeline.export import (  # noqa: PLC0415

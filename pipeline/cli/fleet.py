@@ -31,12 +31,12 @@ def simulate(
     as_json: Annotated[bool, typer.Option("--json", help="The report as one JSON object.")] = False,
     until_eof: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
-    """Publish simulated guns and their therapists to a broker, in real time.
+    """Publish simulated guns and therapists to a broker.
 
-    Units, hands and bodies are drawn from the seed; the physics knows nothing of how detection
-    works. The four shares make the network between gun and broker as bad as asked.
+    In real time. Units, hands and bodies are drawn from the seed; the physics knows nothing of how
+    detection works. The four shares make the network between gun and broker as bad as asked.
 
-    Example: [b]myoguard simulate --broker mqtt://127.0.0.1 --guns 20 --drop 0.01[/b]
+    Example: myoguard simulate --broker mqtt://127.0.0.1 --guns 20 --drop 0.01
     """
     import asyncio  # noqa: PLC0415
 

@@ -20,11 +20,12 @@ def record(
         float | None, typer.Option(min=0.1, help="How long; without it, until Ctrl-C.")
     ] = None,
 ) -> None:
-    """Keep what guns and consoles say on a broker, as a Parquet file for [b]replay[/b].
+    """Keep what guns and consoles say on a broker.
 
-    It listens beside a running pipeline and takes nothing away from it.
+    As a Parquet file for `replay`. It listens beside a running pipeline and takes nothing away
+    from it.
 
-    Example: [b]myoguard record --broker mqtt://127.0.0.1 --out monday.parquet --seconds 600[/b]
+    Example: myoguard record --broker mqtt://127.0.0.1 --out monday.parquet --seconds 600
     """
     import asyncio  # noqa: PLC0415
 
@@ -61,7 +62,7 @@ def replay(
     ],
     calibration: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Units' calibrations, as [b]calibrate[/b] wrote them."),
+        typer.Option(metavar="DIR", help="Units' calibrations, as `calibrate` wrote them."),
     ] = None,
     device: Annotated[
         str | None, typer.Option(metavar="CLINIC/DEVICE", help="Only this gun.")
@@ -75,11 +76,12 @@ def replay(
     ] = None,
     config: ConfigFile = None,
 ) -> None:
-    """Make the alarms of recordings again, exactly, as fast as it goes.
+    """Make the alarms of recordings again, exactly.
 
-    The rules see the guns' own times, never the clock: the same recording gives the same lines.
+    As fast as it goes. The rules see the guns' own times, never the clock: the same
+    recording gives the same lines.
 
-    Example: [b]myoguard replay monday.parquet --json | jq .rule[/b]
+    Example: myoguard replay monday.parquet --json | jq .rule
     """
     from pipeline.cli import replaying  # noqa: PLC0415
     from pipeline.config import load  # noqa: PLC0415

@@ -56,9 +56,10 @@ def run(config: ConfigFile = None) -> None:
 def check_config(
     config: Annotated[Path, typer.Argument(metavar="FILE", help="The TOML file to check.")],
 ) -> None:
-    """Say everything that is wrong with a configuration: key, value, remedy.
+    """Say everything that is wrong with a configuration.
 
-    The environment counts as it would for `run`. Exit code 1 if there is a fault.
+    Each fault with its key, value and remedy. The environment counts as it would for `run`. Exit
+    code 1 if there is a fault.
 
     Example: myoguard check-config myoguard.toml
     """
