@@ -21,7 +21,7 @@ from pipeline.influx import Address, Server
 from tests import servers
 
 GUNS: Final = 2_000
-SECONDS: Final = 6.0
+SECONDS: Final = 3 * rig.LOOK_S
 SETTLED: Final = 8 * GUNS  # frames of ours: two seconds of each gun
 DATABASE: Final = "bench"
 _COLUMNS: Final = (

@@ -28,6 +28,7 @@ WINDOW: Final = 16_384  # README: max_inflight_messages, mqtt.max_ack_pending
 POLL_S: Final = 0.1
 SETTLE_S: Final = 3.0
 FIRST_S_MAX: Final = 60.0
+LOOK_S: Final = 4.0  # as far apart as checkpoints are under load
 CPU_TICK_S: Final = 0.01  # how finely Linux tells processor time
 LAST_S_MAX: Final = 20.0  # for what is under way when the load ends
 COUNTED_BY: Final = 100  # frames: how finely a peer says what it has taken
@@ -154,7 +155,7 @@ def _latencies_ms(heard: list[tuple[int, int]], report: Mapping[str, Any]) -> It
 
 @dataclass(frozen=True, slots=True)
 class Flood:
-    """What a consumer takes when there is always more, by the second."""
+    """What a consumer takes when there is always more, every few seconds."""
 
     frames_hz: tuple[float, ...]
     frames_per_cpu_s: tuple[float, ...]
@@ -193,7 +194,7 @@ def flood(
         elif now_s - began_s >= SETTLE_S and taken >= settled:
             if not looks:
                 meanwhile()
-            if not looks or now_s - looks[-1][0] >= 1.0:
+            if not looks or now_s - looks[-1][0] >= LOOK_S:
                 looks.append((now_s, taken, cpu_s(consumer.pid), cpu_s(_pid(server))))
     report: dict[str, Any] = json.loads(guns_load.communicate()[0])
     lost = _lost(consumer, before + report["frames"])

@@ -46,6 +46,14 @@ _READY: Final = 'if (msg.status.fill === "green") node.log("count 0");'
 
 def command(mqtt_port: int, influx_port: int) -> list[str | Path]:
     """What starts it. UnavailableError where it cannot be installed."""
+    node, red, home = installed()
+    (home / "settings.js").write_text(_SETTINGS)
+    (home / "flows.json").write_text(json.dumps(_flow(mqtt_port, influx_port)))
+    return [node, red, "--userDir", home, "--settings", home / "settings.js"]
+
+
+def installed() -> tuple[Path, Path, Path]:
+    """Node, Node-RED and its folder; installed the first time. UnavailableError: it cannot be."""
     node, home = _node(), HERE / "node-red"
     red = home / "node_modules" / "node-red" / "red.js"
     if not red.exists():
@@ -53,9 +61,7 @@ def command(mqtt_port: int, influx_port: int) -> list[str | Path]:
         home.mkdir(parents=True, exist_ok=True)
         options = ("--no-audit", "--no-fund", "--ignore-scripts")
         _install([node, npm, "install", *options, "--prefix", home, *PACKAGES])
-    (home / "settings.js").write_text(_SETTINGS)
-    (home / "flows.json").write_text(json.dumps(_flow(mqtt_port, influx_port)))
-    return [node, red, "--userDir", home, "--settings", home / "settings.js"]
+    return node, red, home
 
 
 def _node() -> Path:
