@@ -371,7 +371,7 @@ class FeatureExtractor:
             "streams": [stream.dump() for stream in streams],
             "payload_bytes": [len(payload) for payload in payloads],
         }
-        state = [np.take(records, slots).tobytes() for records in (self._signal, self._contact)]
+        state = [np.take(records, slots).data for records in (self._signal, self._contact)]
         return pack(header, *state, *payloads)
 
     def take_back(self, data: bytes) -> None:

@@ -438,7 +438,7 @@ class Monitor:
             "guns": [[*device, gun.dump()] for device, gun in self._guns.items()],
             "away": away,
         }
-        return _MAGIC + pack(state, packed, self._extractor.snapshot())
+        return pack(state, packed, self._extractor.snapshot(), mark=_MAGIC)
 
     def restore(self, data: bytes) -> None:
         """Become the monitor that made this snapshot. Raises SnapshotError."""
