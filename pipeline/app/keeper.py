@@ -20,9 +20,9 @@ from pipeline.sources import Batch, Position, Source
 from pipeline.store import Retention, Store, StoreWriteError
 
 CHECKPOINT_S: Final = 1.0  # design.md, "Checkpoint"
-# The rest are engineering choices. What is not stored comes again after a crash, so that nothing is
-# lost by waiting; a checkpoint writes down every gun that is known, so that with thousands it would
-# take half of the time. Five seconds are what half of Mosquitto's window holds of 1,600 frames/s.
+# The rest are engineering choices. A checkpoint writes down every gun that is known, which with
+# thousands would take half of the time. What is not stored comes again after a crash, so that
+# nothing is lost by waiting; five seconds of 3,000 frames/s are what our Mosquitto's window holds.
 CHECKPOINT_SHARE: Final = 0.25
 CHECKPOINT_S_MAX: Final = 5.0
 # A broker whose window is full sends nothing until something is
@@ -37,6 +37,15 @@ SHORT_S: Final = 2.5 * RETIRE_S  # a store at its bound has room for a minute, a
 _log = structlog.get_logger("myoguard")
 
 
+def seconds_apart(took_s: float, again_s: float) -> float:
+    """From one checkpoint to the next, so that what the last one took is a bounded share of it.
+
+    With a broker that repeats itself after `again_s`, half of that: the other half is for storing.
+    """
+    apart_s_max = min(CHECKPOINT_S_MAX, again_s / 2) if again_s else CHECKPOINT_S_MAX
+    return max(CHECKPOINT_S, min(took_s / CHECKPOINT_SHARE, apart_s_max))
+
+
 class Keeper:
     """Everything that must survive: checkpoints, what they allow to be forgotten, retention."""
 
@@ -47,7 +56,9 @@ class Keeper:
         monitor: Monitor,
         retention: Retention,
         latency: Latency,
+        again_s: float = 0.0,
     ) -> None:
+        """`again_s`: after how long the broker sends again what it still waits for; 0: it won't."""
         self._latency = latency
         self._store = store
         self._source = source
@@ -59,6 +70,7 @@ class Keeper:
         self._window = Window()
         self._window_told = False
         self._due = Timer(CHECKPOINT_S)
+        self._again_s = again_s
         self._retire_due = Timer(RETIRE_S)
         self._working: asyncio.Task[None] | None = None
         self._failing_since_s: float | None = None
@@ -151,15 +163,11 @@ class Keeper:
         finally:
             self._began_s = None
         self._latency.observe("checkpoint", time.monotonic() - began_s)
-        self._pace(time.monotonic() - asked_s)
+        self._due.every_s = seconds_apart(time.monotonic() - asked_s, self._again_s)
         self._uncommitted -= uncommitted
         if position is not None:
             await self._source.commit(position)
             self._window.let_go(time.monotonic())
-
-    def _pace(self, took_s: float) -> None:
-        """The next checkpoints so far apart that they take a bounded share of the time."""
-        self._due.every_s = min(max(CHECKPOINT_S, took_s / CHECKPOINT_SHARE), CHECKPOINT_S_MAX)
 
     async def _retire(self, now_s: float) -> None:
         """Delete what is too old or too much, a bounded piece at a time."""

@@ -93,7 +93,12 @@ class Pipeline:
 
     async def _watch(self, desk: Desk, stop: asyncio.Event) -> None:
         keeper = Keeper(
-            desk.store, desk.source, desk.monitor, _retention(self._settings), desk.latency
+            desk.store,
+            desk.source,
+            desk.monitor,
+            _retention(self._settings),
+            desk.latency,
+            again_s=self._settings.broker.redelivery_s,
         )
         desk.keeper = keeper
 
