@@ -25,13 +25,20 @@ BLOCKS = 40  # seconds remembered; who stays in one cloud for longer is on the s
 # Gliding 3 cm along a limb turns the gun by about 4-5° (limb radius 4-8 cm, and the wrist follows
 # part of it); a posture drifts by a degree or two in half a minute. Engineering choice: from 3.5 to
 # 4.5 the sessions for fitting had the same dwells found, and this is the middle.
-SPOT_DEG = 4.0
+SPOT_DEG = 4.5
 # How wide the cloud of one-second means is for each degree of shake. Of a tremor with a correlation
 # time of 0.35 s the second difference has about its own SD, a one-second mean two thirds of it, and
 # thirty of those spread over 4.6 SD: 4.6 · 2/3 = 3.1. Tremor and posture are independent, and so
 # their widths add as squares. 3.4 found the same.
 SHAKE_SPREAD = 3.1
 SPOT_DEG_MOST = 12.0  # the largest glide swings the gun by 30° (contract: 3-15° to each side)
+# A glide goes to and fro without end, a tremor does not: a wave that is as wide as a tremor's cloud
+# scatters more. Of 280 stays of 20 s the scatter of the one-second means was under
+# √(SPOT_SD² + (SHAKE_SD · shake)²) in all but X, of 144 glides over it in all but Y (sessions for
+# fitting, suite of seed 53). Two thirds of the shake is a tremor's, a posture that drifts by SPOT_DEG
+# scatters by SPOT_DEG / √12 = 1.2.
+SPOT_SD_DEG, SHAKE_SD = 1.8, 0.85
+SCATTER_BLOCKS = 18  # seconds for a scatter to mean anything: over a stroke, 6 to 8 s there and back
 SHAKE_S = 5.0  # over so long the shake is averaged
 SHAKE_DEG_FIRST = 0.5
 SHAKE_STEP, SHAKE_STEP_DEG = 3.0, 1.0  # one jump counts as so many times the shake, or so much
@@ -181,26 +188,60 @@ def _on_spot_s(c: Record) -> float:
     """How long, looking back from now, all blocks fit into one cloud; without limit if all do."""
     spread_deg = math.hypot(SPOT_DEG, SHAKE_SPREAD * c.shake_deg)
     widest = math.radians(min(spread_deg, SPOT_DEG_MOST))
+    most = math.radians(math.hypot(SPOT_SD_DEG, SHAKE_SD * c.shake_deg)) ** 2
     low, high = np.empty(_N_AXES), np.empty(_N_AXES)
     for q in range(_N_AXES):
         low[q] = high[q] = _along(c.block_sum, q) / c.n_sum
     on_spot_s = c.n_sum * HOP_S
-    slips = 0
+    slips = inside = 0
+    sums = np.zeros(4)
     for j in range(c.n_blocks - 1, -1, -1):
-        width = 0.0
-        for q in range(_N_AXES):
-            at = _along(c.blocks[j], q)
-            width = max(width, max(high[q], at) - min(low[q], at))
-        if width > widest:
+        if _width(c.blocks[j], low, high) > widest:
             slips += 1
             if slips > SLIPS:
                 return on_spot_s
             continue
-        for q in range(_N_AXES):
-            at = _along(c.blocks[j], q)
-            low[q], high[q] = min(low[q], at), max(high[q], at)
+        inside += 1
+        scatter = _take_in(c.blocks[j], low, high, sums, inside)
+        if inside >= SCATTER_BLOCKS and scatter > most:
+            return on_spot_s
         on_spot_s = (c.n_blocks - j) * BLOCK_HOPS * HOP_S + c.n_sum * HOP_S
     return math.inf
+
+
+@njit(cache=True, nogil=True)
+def _width(
+    block: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64]
+) -> float:
+    """How wide the cloud would be with one block more."""
+    width = 0.0
+    for q in range(_N_AXES):
+        at = _along(block, q)
+        width = max(width, max(high[q], at) - min(low[q], at))
+    return width
+
+
+@njit(cache=True, nogil=True)
+def _take_in(
+    block: NDArray[np.float64],
+    low: NDArray[np.float64],
+    high: NDArray[np.float64],
+    sums: NDArray[np.float64],
+    n: int,
+) -> float:
+    """Make one block part of the cloud; the variance of its n blocks, of all directions together.
+
+    sums: (4,), of x, y, z and of the squares of all three.
+    """
+    for q in range(_N_AXES):
+        at = _along(block, q)
+        low[q], high[q] = min(low[q], at), max(high[q], at)
+    of_the_mean = 0.0
+    for k in range(3):
+        sums[k] += block[k]
+        sums[3] += block[k] ** 2
+        of_the_mean += (sums[k] / n) ** 2
+    return sums[3] / n - of_the_mean
 
 
 @njit(cache=True, nogil=True)

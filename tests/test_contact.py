@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -155,6 +157,23 @@ def test_the_current_never_outweighs_a_wave_that_is_badly_explained(
     assert -1e-9 <= share <= 0.12
     sd = np.sqrt(state[0]["force_var"][-1]) / state[0]["force"][-1]
     assert sd >= 0.87 * min(np.hypot(np.sqrt(log_var), 0.03), 1.0)
+
+
+def test_while_the_motor_gives_way_the_current_has_the_say() -> None:
+    """The oscillators lag behind the motor, and the wave they leave says too much."""
+
+    def said_n(turned: float) -> tuple[float, float]:
+        units, state = np.zeros(1, force.UNIT), np.zeros(1, contact.CONTACT)
+        KNOWN.fill(units[0])
+        state["turned"] = turned
+        force._combine(state[0], units[0], math.log(120.0 / 30.0), 0.01, 36.0, 1.0)
+        return state[0]["force"][-1], np.sqrt(state[0]["force_var"][-1]) / state[0]["force"][-1]
+
+    (steady_n, sd), (wander_n, _), (chirp_n, doubt) = (said_n(each) for each in (0.0, 1e-4, 0.03))
+    assert steady_n > 110.0
+    assert wander_n == pytest.approx(steady_n, rel=0.01)
+    assert chirp_n == pytest.approx(30.0, rel=0.15)  # what the current says
+    assert 0.5 > doubt > 0.3 > 0.2 > sd
 
 
 def test_what_cannot_be_explained_is_searched_for_once_a_second() -> None:
