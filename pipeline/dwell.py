@@ -4,8 +4,9 @@ Numba kernels on the CONTACT state of a gun (pipeline.contact) and one HOP row; 
 only. In plain words: gliding along a limb turns the gun, because limbs are round. So a spot is an
 attitude, and the dwell is how far back the attitudes of this contact, second by second, all fit
 into one small cloud. How small depends on the hand: its tremor is read from the fastest changes of
-attitude, which gliding hardly makes. Nor may it scatter as a glide does. A single second outside is a slip. Off the spot, lifted or
-moved, the dwell drains: slowly at first, so that neither a short lift nor a slip starts it anew.
+attitude, which gliding hardly makes. Nor may it scatter as a glide does. A single second outside is
+a slip. Off the spot, lifted or moved, the dwell drains: slowly at first, so that neither a short
+lift nor a slip starts it anew.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ RECENT = 4  # hops kept for the one-second means
 BLOCK_HOPS = 4  # a second of contact is one point of the cloud
 BLOCKS = 40  # seconds remembered; who stays in one cloud for longer is on the spot without limit
 # Gliding 3 cm along a limb turns the gun by about 4-5° (limb radius 4-8 cm, and the wrist follows
-# part of it); a posture drifts by a degree or two in half a minute, some by four. Engineering choice:
-# from 3.5 to 4.5 the sessions for fitting had nearly the same dwells found; as the scatter tells
-# glides as well, the widest.
+# part of it); a posture drifts by a degree or two in half a minute, some by four. Engineering
+# choice: from 3.5 to 4.5 the sessions for fitting had nearly the same dwells found; as the scatter
+# tells glides as well, the widest.
 SPOT_DEG = 4.5
 # How wide the cloud of one-second means is for each degree of shake. Of a tremor with a correlation
 # time of 0.35 s the second difference has about its own SD, a one-second mean two thirds of it, and
@@ -34,8 +35,8 @@ SPOT_DEG = 4.5
 SHAKE_SPREAD = 3.1
 SPOT_DEG_MOST = 12.0  # the largest glide swings the gun by 30° (contract: 3-15° to each side)
 # A glide goes to and fro without end, a tremor does not: of two clouds of one width, the glide's
-# scatters more. Two thirds of the shake is a tremor's, and a fifth more for what 18 points can tell;
-# of a posture, at most that of two places SPOT_DEG apart, 2.2°, and straight from one to the other
+# scatters more. Two thirds of the shake is a tremor's, and a fifth more for what 18 points tell; of
+# a posture, at most that of two places SPOT_DEG apart, 2.2°, and straight from one to the other
 # 1.3°. On the suite of seed 53, fewer points or less scatter lost dwells of hands with a tremor.
 SPOT_SD_DEG, SHAKE_SD = 1.8, 0.85
 SCATTER_BLOCKS = 18  # seconds: two strokes there and back, of 6 to 8 s

@@ -34,9 +34,9 @@ STEPS = 20
 REACH = 0.05  # of a prior's width: far over the solver's noise, far under what bends
 ROBUST = 2.0  # a residual beyond two standard deviations counts less and less
 # The windows of a bench share what the model leaves out: however many, they tell as much against
-# the priors as so many would that erred each on its own. Counted in full, 168 explained foam by a
-# hard head and half a third harmonic. Of 168, 42, 10 and 4, ten left the smallest tail of forces on
-# the sessions for fitting (suite of seed 53).
+# the priors as so many would that erred each on its own. With ten, a hard head of another simulator
+# had its stroke from the prior and a force 5 % too low; counted in full, 168 bought half a third
+# harmonic for foam. Engineering choice between.
 EVIDENCE = 90.0
 # Of the maximum torque F·r, what a stroke on the pads takes on the mean; where the search begins.
 WORK_SHARE = 0.25

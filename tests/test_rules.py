@@ -150,7 +150,12 @@ CASES = [
     ("TENDON_PROXIMITY", {"stiffness": 0.51, "contact_force_n": 12.0}, False, TRUE),
     ("TENDON_PROXIMITY", {"stiffness": 0.5, "contact_force_n": 20.0}, False, FALSE),
     ("TENDON_PROXIMITY", {"stiffness": 1.0, "contact_force_n": 11.4}, False, FALSE),
-    ("TENDON_PROXIMITY", {"stiffness": 1.9, "contact_force_n": 9.5, "contact_force_n_sd": 5.0}, False, TRUE),
+    (
+        "TENDON_PROXIMITY",
+        {"stiffness": 1.9, "contact_force_n": 9.5, "contact_force_n_sd": 5.0},
+        False,
+        TRUE,
+    ),
     ("TENDON_PROXIMITY", {"stiffness": 1.0, "contact": False}, True, FALSE),
     ("TENDON_PROXIMITY", {"stiffness": math.nan}, True, UNKNOWN),
     ("NO_GO_SITE", {"no_go": True}, False, TRUE),
