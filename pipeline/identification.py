@@ -62,7 +62,7 @@ def identify(known: Calibration, hops: NDArray[Any], load_n: Floats) -> Calibrat
     work_a = hops["mean"][:, 3] - np.interp(hops["f_hz"], known.speed_hz, known.i0_a)
     amps = float(np.median(np.maximum(work_a, 0.01) / (WORK_SHARE * load_n)))
     known = replace(known, amps_per_work=amps)
-    weight = math.sqrt(EVIDENCE / hops.size)
+    weight = math.sqrt(min(EVIDENCE / hops.size, 1.0))
     start = np.empty((hops.size, waveform.N_PARAMETERS))
     _explain(known, hops, load_n, start, anew=True)
 
