@@ -190,59 +190,32 @@ def _on_spot_s(c: Record) -> float:
     spread_deg = math.hypot(SPOT_DEG, SHAKE_SPREAD * c.shake_deg)
     widest = math.radians(min(spread_deg, SPOT_DEG_MOST))
     most = math.radians(math.hypot(SPOT_SD_DEG, SHAKE_SD * c.shake_deg)) ** 2
-    low, high = np.empty(_N_AXES), np.empty(_N_AXES)
+    low, high, at = np.empty(_N_AXES), np.empty(_N_AXES), np.empty(_N_AXES)
     for q in range(_N_AXES):
         low[q] = high[q] = _along(c.block_sum, q) / c.n_sum
     on_spot_s = c.n_sum * HOP_S
     slips = inside = 0
-    sums = np.zeros(4)
+    x = y = z = squares = 0.0
     for j in range(c.n_blocks - 1, -1, -1):
-        if _width(c.blocks[j], low, high) > widest:
+        bx, by, bz = float(c.blocks[j, 0]), float(c.blocks[j, 1]), float(c.blocks[j, 2])
+        width = 0.0
+        for q in range(_N_AXES):
+            at[q] = bx * _AXES[q, 0] + by * _AXES[q, 1] + bz * _AXES[q, 2]
+            width = max(width, max(high[q], at[q]) - min(low[q], at[q]))
+        if width > widest:
             slips += 1
             if slips > SLIPS:
                 return on_spot_s
             continue
+        for q in range(_N_AXES):
+            low[q], high[q] = min(low[q], at[q]), max(high[q], at[q])
         inside += 1
-        scatter = _take_in(c.blocks[j], low, high, sums, inside)
+        x, y, z, squares = x + bx, y + by, z + bz, squares + bx * bx + by * by + bz * bz
+        scatter = squares / inside - (x * x + y * y + z * z) / inside**2
         if inside >= SCATTER_BLOCKS and scatter > most:
             return on_spot_s
         on_spot_s = (c.n_blocks - j) * BLOCK_HOPS * HOP_S + c.n_sum * HOP_S
     return math.inf
-
-
-@njit(cache=True, nogil=True)
-def _width(
-    block: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64]
-) -> float:
-    """How wide the cloud would be with one block more."""
-    width = 0.0
-    for q in range(_N_AXES):
-        at = _along(block, q)
-        width = max(width, max(high[q], at) - min(low[q], at))
-    return width
-
-
-@njit(cache=True, nogil=True)
-def _take_in(
-    block: NDArray[np.float64],
-    low: NDArray[np.float64],
-    high: NDArray[np.float64],
-    sums: NDArray[np.float64],
-    n: int,
-) -> float:
-    """Make one block part of the cloud; the variance of its n blocks, of all directions together.
-
-    sums: (4,), of x, y, z and of the squares of all three.
-    """
-    for q in range(_N_AXES):
-        at = _along(block, q)
-        low[q], high[q] = min(low[q], at), max(high[q], at)
-    of_the_mean = 0.0
-    for k in range(3):
-        sums[k] += block[k]
-        sums[3] += block[k] ** 2
-        of_the_mean += (sums[k] / n) ** 2
-    return sums[3] / n - of_the_mean
 
 
 @njit(cache=True, nogil=True)
