@@ -17,10 +17,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.alarms import ROUNDING_NS
 from pipeline.evaluation import Report, SessionResult, Truth, read_truth
 from pipeline.evaluation.scoring import matches
 from pipeline.rules import ALARMS
-from pipeline.rules.conditions import SURE_SDS
+from pipeline.rules.conditions import SURE_SDS, TENDON_FORCE_N
 from pipeline.sites import GENERAL
 
 Hops = NDArray[np.void]
@@ -74,7 +75,8 @@ def _surely_over(hops: Hops, limit_n: float, sds: float) -> Bools:
 
 
 def _tendon(hops: Hops, stiffness: float) -> Bools:
-    return np.asarray(hops["contact"] & (hops["stiffness"] > stiffness) & (hops["said_n"] >= 12.0))
+    heavy = hops["said_n"] + SURE_SDS * hops["said_n_sd"] >= TENDON_FORCE_N
+    return np.asarray(hops["contact"] & (hops["stiffness"] > stiffness) & heavy)
 
 
 CURVES = (
@@ -105,7 +107,7 @@ def raises(t_ns: NDArray[np.int64], true: Bools, on_ns: int, off_ns: int) -> lis
             since_ns = None
             continue
         since_ns = t if since_ns is None else since_ns
-        if t - since_ns >= (off_ns if stands else on_ns):
+        if t - since_ns >= (off_ns if stands else on_ns - ROUNDING_NS):
             stands, since_ns = not stands, None
             if stands:
                 times.append(t)

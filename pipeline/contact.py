@@ -77,6 +77,8 @@ CONTACT = np.dtype(
         ("contact", "i4"),
         ("set_hz", "f8"),
         ("hops_at_speed", "i4"),
+        ("f_hz", "f8"),  # percussion frequency a hop ago; 0 before
+        ("turned", "f8"),  # by which share of itself it has changed since
         ("hops_on", "i4"),
         ("hops_off", "i4"),
         ("warm", "i4"),
@@ -315,6 +317,8 @@ def _lose(c: Record) -> None:
 def _step(c: Record, unit: Record, row: Record, model: NDArray[np.float64], quality: int) -> None:
     f = max(row.f_hz, 1.0)
     n = unit.n_speeds
+    c.turned = abs(f - c.f_hz) / f if c.f_hz > 0.0 else 0.0
+    c.f_hz = f
     a1_scale, second_shift = hand_at(c, unit, f)
     a1 = interpolate(f, unit.speed_hz, unit.a1_per_hz2, n) * f * f * a1_scale
     i0 = interpolate(f, unit.speed_hz, unit.i0_a, n) * c.i0_scale

@@ -4,8 +4,9 @@ Numba kernels on the CONTACT state of a gun (pipeline.contact) and one HOP row; 
 only. In plain words: gliding along a limb turns the gun, because limbs are round. So a spot is an
 attitude, and the dwell is how far back the attitudes of this contact, second by second, all fit
 into one small cloud. How small depends on the hand: its tremor is read from the fastest changes of
-attitude, which gliding hardly makes. A single second outside is a slip. Off the spot, lifted or
-moved, the dwell drains: slowly at first, so that neither a short lift nor a slip starts it anew.
+attitude, which gliding hardly makes. Nor may it scatter as a glide does. A single second outside is
+a slip. Off the spot, lifted or moved, the dwell drains: slowly at first, so that neither a short
+lift nor a slip starts it anew.
 """
 
 from __future__ import annotations
@@ -23,15 +24,22 @@ RECENT = 4  # hops kept for the one-second means
 BLOCK_HOPS = 4  # a second of contact is one point of the cloud
 BLOCKS = 40  # seconds remembered; who stays in one cloud for longer is on the spot without limit
 # Gliding 3 cm along a limb turns the gun by about 4-5° (limb radius 4-8 cm, and the wrist follows
-# part of it); a posture drifts by a degree or two in half a minute. Engineering choice: from 3.5 to
-# 4.5 the sessions for fitting had the same dwells found, and this is the middle.
-SPOT_DEG = 4.0
+# part of it); a posture drifts by a degree or two in half a minute, some by four. Engineering
+# choice: from 3.5 to 4.5 the sessions for fitting had nearly the same dwells found; as the scatter
+# tells glides as well, the widest.
+SPOT_DEG = 4.5
 # How wide the cloud of one-second means is for each degree of shake. Of a tremor with a correlation
 # time of 0.35 s the second difference has about its own SD, a one-second mean two thirds of it, and
 # thirty of those spread over 4.6 SD: 4.6 · 2/3 = 3.1. Tremor and posture are independent, and so
 # their widths add as squares. 3.4 found the same.
 SHAKE_SPREAD = 3.1
 SPOT_DEG_MOST = 12.0  # the largest glide swings the gun by 30° (contract: 3-15° to each side)
+# A glide goes to and fro without end, a tremor does not: of two clouds of one width, the glide's
+# scatters more. Two thirds of the shake is a tremor's, and a fifth more for what 18 points tell; of
+# a posture, at most that of two places SPOT_DEG apart, 2.2°, and straight from one to the other
+# 1.3°. On the suite of seed 53, fewer points or less scatter lost dwells of hands with a tremor.
+SPOT_SD_DEG, SHAKE_SD = 1.8, 0.85
+SCATTER_BLOCKS = 18  # seconds: two strokes there and back, of 6 to 8 s
 SHAKE_S = 5.0  # over so long the shake is averaged
 SHAKE_DEG_FIRST = 0.5
 SHAKE_STEP, SHAKE_STEP_DEG = 3.0, 1.0  # one jump counts as so many times the shake, or so much
@@ -181,24 +189,31 @@ def _on_spot_s(c: Record) -> float:
     """How long, looking back from now, all blocks fit into one cloud; without limit if all do."""
     spread_deg = math.hypot(SPOT_DEG, SHAKE_SPREAD * c.shake_deg)
     widest = math.radians(min(spread_deg, SPOT_DEG_MOST))
-    low, high = np.empty(_N_AXES), np.empty(_N_AXES)
+    most = math.radians(math.hypot(SPOT_SD_DEG, SHAKE_SD * c.shake_deg)) ** 2
+    low, high, at = np.empty(_N_AXES), np.empty(_N_AXES), np.empty(_N_AXES)
     for q in range(_N_AXES):
         low[q] = high[q] = _along(c.block_sum, q) / c.n_sum
     on_spot_s = c.n_sum * HOP_S
-    slips = 0
+    slips = inside = 0
+    x = y = z = squares = 0.0
     for j in range(c.n_blocks - 1, -1, -1):
+        bx, by, bz = float(c.blocks[j, 0]), float(c.blocks[j, 1]), float(c.blocks[j, 2])
         width = 0.0
         for q in range(_N_AXES):
-            at = _along(c.blocks[j], q)
-            width = max(width, max(high[q], at) - min(low[q], at))
+            at[q] = bx * _AXES[q, 0] + by * _AXES[q, 1] + bz * _AXES[q, 2]
+            width = max(width, max(high[q], at[q]) - min(low[q], at[q]))
         if width > widest:
             slips += 1
             if slips > SLIPS:
                 return on_spot_s
             continue
         for q in range(_N_AXES):
-            at = _along(c.blocks[j], q)
-            low[q], high[q] = min(low[q], at), max(high[q], at)
+            low[q], high[q] = min(low[q], at[q]), max(high[q], at[q])
+        inside += 1
+        x, y, z, squares = x + bx, y + by, z + bz, squares + bx * bx + by * by + bz * bz
+        scatter = squares / inside - (x * x + y * y + z * z) / inside**2
+        if inside >= SCATTER_BLOCKS and scatter > most:
+            return on_spot_s
         on_spot_s = (c.n_blocks - j) * BLOCK_HOPS * HOP_S + c.n_sum * HOP_S
     return math.inf
 

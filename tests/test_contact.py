@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -155,6 +157,33 @@ def test_the_current_never_outweighs_a_wave_that_is_badly_explained(
     assert -1e-9 <= share <= 0.12
     sd = np.sqrt(state[0]["force_var"][-1]) / state[0]["force"][-1]
     assert sd >= 0.87 * min(np.hypot(np.sqrt(log_var), 0.03), 1.0)
+
+
+def combined(wave_n: float, turned: float = 0.0, work_a: float = 1.0) -> tuple[float, float]:
+    """Force and relative SD where the wave says `wave_n`, and the current 30 N for each ampere."""
+    units, state = np.zeros(1, force.UNIT), np.zeros(1, contact.CONTACT)
+    KNOWN.fill(units[0])
+    state["turned"] = turned
+    force._combine(state[0], units[0], math.log(wave_n / 30.0), 0.01, 36.0, work_a)
+    said_n = float(state[0]["force"][-1])
+    return said_n, math.sqrt(state[0]["force_var"][-1]) / said_n
+
+
+def test_while_the_motor_gives_way_the_current_has_the_say() -> None:
+    """The oscillators lag behind the motor, and the wave they leave says too much."""
+    steady_n, sd = combined(42.0)
+    assert combined(42.0, turned=1e-4)[0] == pytest.approx(steady_n, rel=0.01)
+    chirp_n, doubt = combined(42.0, turned=0.03)
+    assert steady_n > 38.0
+    assert chirp_n == pytest.approx(30.0, rel=0.05)
+    assert sd < doubt < 0.7
+
+
+def test_a_current_that_says_far_less_leaves_the_force_uncertain() -> None:
+    agreed, less, far_less, more = (combined(60.0, work_a=a)[1] for a in (2.0, 1.4, 0.5, 8.0))
+    assert agreed == pytest.approx(less, rel=0.1)
+    assert far_less > 1.0
+    assert more == pytest.approx(agreed, rel=0.1)
 
 
 def test_what_cannot_be_explained_is_searched_for_once_a_second() -> None:

@@ -71,6 +71,15 @@ def test_gliding_is_moving(period_s: float, swing_deg: float, deg: float) -> Non
     assert clock(attitudes(along + glide, across)).max() < 20.0
 
 
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("period_s", [6.0, 8.0])
+def test_a_glide_no_wider_than_the_tremor_is_moving(period_s: float, seed: int) -> None:
+    """It goes to and fro without end: it scatters more than a tremor that is as wide."""
+    along, across = tremor(2.0, seed).T
+    glide = 5.0 * np.sin(2.0 * math.pi * T_S / period_s)
+    assert clock(attitudes(along + glide, across)).max() < 20.0
+
+
 def test_small_circles_are_staying() -> None:
     turn = 2.0 * math.pi * 0.6 * T_S
     assert clock(attitudes(1.5 * np.cos(turn), 1.5 * np.sin(turn))).max() > 39.0

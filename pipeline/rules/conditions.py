@@ -140,16 +140,21 @@ def _force_over(f: Features, limit_n: float, held: bool) -> Condition:
     force_n, sd_n = f.contact_force_n, f.contact_force_n_sd
     if math.isnan(force_n) or math.isnan(sd_n):
         return UNKNOWN
-    doubt_n = SURE_SDS * sd_n if f.calibrated else 0.0
-    over = force_n > PRESSURE_DEADBAND * limit_n if held else force_n - doubt_n > limit_n
+    over = force_n > PRESSURE_DEADBAND * limit_n if held else force_n - _doubt_n(f) > limit_n
     return Condition(_VERDICT[f.contact and over], force_n, limit_n)
 
 
+def _doubt_n(f: Features) -> float:
+    return SURE_SDS * f.contact_force_n_sd if f.calibrated else 0.0
+
+
 def tendon_proximity(s: Situation, _held: bool) -> Condition:
+    """Not asked for where the force is surely under its least: a bouncing head's is uncertain."""
     f = s.features
     if math.isnan(f.stiffness) or math.isnan(f.contact_force_n):
         return UNKNOWN
-    near = f.contact and f.stiffness > TENDON_STIFFNESS and f.contact_force_n >= TENDON_FORCE_N
+    heavy = f.contact_force_n + _doubt_n(f) >= TENDON_FORCE_N
+    near = f.contact and f.stiffness > TENDON_STIFFNESS and heavy
     pressed = near and f.contact_force_n > s.limits.tendon_limit_n
     priority = Priority.HIGH if pressed else None
     return Condition(_VERDICT[near], f.stiffness, TENDON_STIFFNESS, priority)

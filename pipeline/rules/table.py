@@ -150,7 +150,8 @@ _ROWS = (
         off_delay_s=1.0,
         unit="1",
         condition="head on tendon, attachment or thin-covered bone (stiffness over 0.5) at 12 N or"
-        " more; high when the force is over the site's tendon limit",
+        " more, in the force and half of its standard uncertainty if the gun is calibrated; high"
+        " when the force is over the site's tendon limit",
         advice="Move to the belly of the muscle: tendon and bone are under the head.",
         source=f"{_DETECTION}; stiffness 0.5: engineering choice, midway between muscle and tendon",
         latched=True,
