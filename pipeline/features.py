@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import contact, force, kernels, wire
+from pipeline import contact, dwell, force, kernels, wire
 from pipeline.model import (
     UNKNOWN_SITE,
     DeviceId,
@@ -454,8 +454,9 @@ def warm_up() -> None:
 
 
 def warm_up_samples() -> None:
-    """Compile the half of it that makes hops of samples."""
+    """Compile the half of it that makes hops of samples; and, as it is the shorter one, dwell."""
     signal_hops([_any_frame(0)])
+    dwell.update_dwell(np.zeros(1, contact.CONTACT)[0], False)
 
 
 def warm_up_meaning() -> None:

@@ -158,6 +158,7 @@ CASES = [
     ),
     ("TENDON_PROXIMITY", {"stiffness": 1.0, "contact": False}, True, FALSE),
     ("TENDON_PROXIMITY", {"stiffness": math.nan}, True, UNKNOWN),
+    ("TENDON_PROXIMITY", {"stiffness": 1.0, "contact_force_n_sd": math.nan}, True, UNKNOWN),
     ("NO_GO_SITE", {"no_go": True}, False, TRUE),
     ("NO_GO_SITE", {"no_go": True, "contact": False}, False, FALSE),
     ("MUSCLE_GROUP_TIME", {"site_contact_s": 119.75}, False, FALSE),

@@ -151,7 +151,7 @@ def _doubt_n(f: Features) -> float:
 def tendon_proximity(s: Situation, _held: bool) -> Condition:
     """Not asked for where the force is surely under its least: a bouncing head's is uncertain."""
     f = s.features
-    if math.isnan(f.stiffness) or math.isnan(f.contact_force_n):
+    if math.isnan(f.stiffness + f.contact_force_n + f.contact_force_n_sd):
         return UNKNOWN
     heavy = f.contact_force_n + _doubt_n(f) >= TENDON_FORCE_N
     near = f.contact and f.stiffness > TENDON_STIFFNESS and heavy
