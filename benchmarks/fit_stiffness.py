@@ -2,11 +2,10 @@
 
     .venv/bin/python -m benchmarks.fit_stiffness var/suite
 
-takes the suite's sessions for fitting (benchmarks.suite, whose test part is of other gun models),
-of them the cues of every window whose last second was on one tissue at 12 N or more, and fits two
+takes a suite's sessions for fitting (benchmarks.suite, whose test part is of other gun models), of
+them the cues of every window whose last second was on one tissue at 12 N or more, and fits two
 ridge logistic regressions: muscle against the rest, bone against tendon. Each half of the guns is
-scored with what was fitted on the other; the printed model is fitted on all. About two minutes
-once the suite is there.
+scored with what was fitted on the other; the printed model is fitted on all. About two minutes.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import suite
 from devices.profile import load_profiles
 from pipeline import contact, force, wire
 from pipeline.calibration import CalibrationError
@@ -134,7 +132,8 @@ def _joined(
 
 
 def main(folder: Path) -> None:
-    suite.main(folder)
+    if not (folder / "fit").is_dir():
+        raise SystemExit(f"{folder} is no suite: python -m benchmarks.suite {folder} makes it")
     guns = cues_by_gun(folder / "fit")
     even, odd = _joined(guns[::2]), _joined(guns[1::2])
     say_scores("even guns, fitted on odd", fit_tendon(*odd), *even)

@@ -25,6 +25,7 @@ FIT_SESSIONS, TEST_SESSIONS = 80, 128
 SESSIONS_PER_GUN = 4
 SECONDS = 150.0
 PROCESSES = 2
+WRITTEN = {"fit", "test", "complete"}
 
 
 def split() -> dict[str, tuple[int, int, list[devices.profile.Profile]]]:
@@ -48,6 +49,8 @@ def main(folder: Path) -> None:
     mark = folder / "complete"
     if mark.exists() and mark.read_text() == fingerprint():
         return
+    if folder.exists() and not {each.name for each in folder.iterdir()} <= WRITTEN:
+        raise SystemExit(f"{folder} holds more than a suite: name a folder that may be replaced")
     shutil.rmtree(folder, ignore_errors=True)
     with Progress() as bar:
         for part, (seed, sessions, models) in split().items():
