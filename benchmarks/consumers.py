@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -52,7 +51,7 @@ class Consumer(Protocol):
 
 
 def _stop(process: subprocess.Popen[str]) -> None:
-    process.send_signal(signal.SIGINT)
+    process.terminate()  # SIGINT is ignored by what a shell starts in the background
     try:
         process.wait(STOP_S_MAX)
     except subprocess.TimeoutExpired:
