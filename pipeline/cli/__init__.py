@@ -1,7 +1,7 @@
 """`myoguard`: the composition root, one module a noun. The only part that may import `devices`.
 
-Commands import what they need when they run, so that `--help` and a wrong option cost a tenth of a
-second. What a user can put right ends as a sentence on stderr and exit code 1; a traceback is a
+Commands import what they need when they run, so that `--help` and a wrong option cost a quarter of
+a second. What a user can put right ends as a sentence on stderr and exit code 1; a traceback is a
 fault of ours.
 """
 
