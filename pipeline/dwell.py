@@ -192,7 +192,7 @@ def _on_spot_s(c: Record) -> float:
     most = math.radians(math.hypot(SPOT_SD_DEG, SHAKE_SD * c.shake_deg)) ** 2
     low, high, at = np.empty(_N_AXES), np.empty(_N_AXES), np.empty(_N_AXES)
     for q in range(_N_AXES):
-        low[q] = high[q] = _along(c.block_sum, q) / c.n_sum
+        low[q] = high[q] = _along(c.block_sum[0], c.block_sum[1], c.block_sum[2], q) / c.n_sum
     on_spot_s = c.n_sum * HOP_S
     slips = inside = 0
     x = y = z = squares = 0.0
@@ -200,7 +200,7 @@ def _on_spot_s(c: Record) -> float:
         bx, by, bz = float(c.blocks[j, 0]), float(c.blocks[j, 1]), float(c.blocks[j, 2])
         width = 0.0
         for q in range(_N_AXES):
-            at[q] = bx * _AXES[q, 0] + by * _AXES[q, 1] + bz * _AXES[q, 2]
+            at[q] = _along(bx, by, bz, q)
             width = max(width, max(high[q], at[q]) - min(low[q], at[q]))
         if width > widest:
             slips += 1
@@ -219,5 +219,5 @@ def _on_spot_s(c: Record) -> float:
 
 
 @njit(cache=True, nogil=True)
-def _along(v: NDArray[np.float64], axis: int) -> float:
-    return v[0] * _AXES[axis, 0] + v[1] * _AXES[axis, 1] + v[2] * _AXES[axis, 2]
+def _along(x: float, y: float, z: float, axis: int) -> float:
+    return float(x * _AXES[axis, 0] + y * _AXES[axis, 1] + z * _AXES[axis, 2])
