@@ -88,6 +88,9 @@ class Bench:
         return [record.state.value for record in self.records]
 
 
+# Raised, returned, acknowledged, reset.
+
+
 def test_a_condition_must_hold_for_the_on_delay():
     bench = Bench().hops(TRUE, 1.0)
     assert bench.states == []
@@ -214,6 +217,9 @@ def test_where_small_is_bad_the_peak_is_the_smallest():
     assert bench.records[-1].peak == 6300.0
 
 
+# Unknown, and what proves nothing.
+
+
 def test_no_data_makes_an_alarm_unknown_and_never_clears_it():
     bench = Bench().hops(TRUE, 2).act(ActionKind.ACK).hops(UNKNOWN, 1.0)
     assert bench.states == ["active_unack", "active_ack"]  # a knock spoils a hop or two
@@ -266,6 +272,9 @@ def test_a_clock_that_steps_back_loses_no_alarm():
     bench = Bench().hops(TRUE, 0.75)
     bench.now_ns -= 3600 * S
     assert bench.hops(TRUE, 1.5).states == ["active_unack"]
+
+
+# Shelved and suppressed.
 
 
 def test_shelving_hides_and_the_life_goes_on_beneath():
@@ -323,6 +332,9 @@ def test_suppression_forgets_what_was_never_raised():
     assert Bench().hops(TRUE, 0.5).suppress(True).life is None
 
 
+# What is refused, chattering, names, the snapshot.
+
+
 def test_what_was_never_raised_cannot_be_acted_on():
     for bench in (Bench(), Bench().hops(TRUE, 0.5)):
         with pytest.raises(ActionRefusedError, match="not been raised"):
@@ -374,6 +386,9 @@ HISTORY = st.lists(
     ),
     max_size=40,
 )
+
+
+# Properties.
 
 
 class Witness(Bench):

@@ -47,6 +47,8 @@ from pipeline.monitor.fleet import LOG_STEP_NS
 from pipeline.monitor.refusals import REMEMBERED_MAX
 from pipeline.rules import ALARMS, FALSE, SILENCE_S, TRUE, Health
 
+# A press, and what a person does.
+
 
 def test_a_press_becomes_an_alarm_with_its_session_and_ends():
     clinic = Clinic().birth(ADA)
@@ -128,6 +130,9 @@ def test_shelving_ends_at_its_time_whoever_notices():
         ("EXCESS_PRESSURE", "shelved", 2.0),
         ("EXCESS_PRESSURE", "active_unack", 5.0),
     ]
+
+
+# Bad messages, and bounds.
 
 
 def test_bad_messages_are_counted_kept_and_stop_nothing():
@@ -212,6 +217,9 @@ def test_the_fleet_is_bounded():
     assert (monitor.counters.frames, monitor.counters.frames_rejected) == (1, 1)
 
 
+# Births and wills.
+
+
 def test_the_birth_tells_the_extractor_the_model_and_the_fleet_view_all():
     extractor = Hops()
     monitor = Monitor(MonitorSettings(), extractor)
@@ -292,6 +300,9 @@ def test_hops_for_a_second_prove_a_gun_online_and_a_stray_frame_does_not():
     assert told(run(clinic), "DEVICE_OFFLINE")[-1][1] == "active_unack"
     clinic.hops(ADA, AIR, 0.25)
     assert told(run(clinic), "DEVICE_OFFLINE")[-1] == ("DEVICE_OFFLINE", "cleared", 2.25)
+
+
+# Silence, samples and clocks.
 
 
 def test_silence_of_a_running_gun_is_an_alarm_at_its_deadline_and_unknown_is_not_normal():
@@ -402,6 +413,9 @@ def test_the_clock_flag_and_the_battery_of_the_model_are_watched():
     assert {rule for rule, _, _ in told(records)} == {"CLOCK_UNSYNCED", "BATTERY_LOW"}
 
 
+# Its own absence.
+
+
 def test_the_pipelines_own_absence_is_no_silence():
     clinic = Clinic().birth(ADA).session(ADA, START).hops(ADA, Touch(), 2)
     before = monitor_of()
@@ -440,6 +454,9 @@ def test_a_log_that_begins_again_earlier_goes_on_from_there():
     run(first, monitor)
     assert first.now_ns - second.log[0].received_at_ns > LOG_STEP_NS
     assert told(run(second, monitor)) == [("NO_FRAMES", "active_unack", 7.0)]
+
+
+# Sessions and exposure.
 
 
 def test_a_session_is_summed_up_at_its_start_every_minute_and_at_its_end():
@@ -541,6 +558,9 @@ def test_the_next_day_ends_the_alarm_of_the_day():
         "active_unack",
         "rtn_unack",
     ]
+
+
+# What is shown, the snapshot, and its own alarms.
 
 
 def test_live_tells_of_guns_in_contact_or_changed_once():

@@ -116,6 +116,9 @@ def nouns(noun: type[NounT]) -> st.SearchStrategy[NounT]:
     return st.builds(noun, **{f.name: by_type[str(f.type)] for f in fields(noun)})
 
 
+# Records, and how they are folded.
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     nouns(Alarm).filter(lambda a: a.state is not AlarmState.CLEARED),
@@ -289,6 +292,9 @@ def _assert_minute(found: MinuteRollup, expected: Sequence[Features]) -> None:
     assert found.stiffness_max == max(one.stiffness for one in expected)
 
 
+# Whole or in pieces, killed, or without room.
+
+
 def write_log(
     directory: Path, log: Sequence[Record], rng: random.Random, records_max: int, reopen: float
 ) -> None:
@@ -400,6 +406,9 @@ def _no_room_for_more(directory: Path) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+# Bounds.
+
+
 def test_dead_letters_are_capped_and_the_oldest_give_way(store: Store, reader: StoreReader) -> None:
     extra = 50
     letters = [
@@ -467,6 +476,9 @@ def test_the_log_starts_over_once_readers_let_it(
     for i in range(16):
         store.checkpoint([], random.Random(i).randbytes(2**20))
     assert log.stat().st_size < held + 2 * 2**20
+
+
+# What waits for InfluxDB.
 
 
 def test_spooled_records_leave_in_order_once_acknowledged(
