@@ -37,6 +37,7 @@ from pipeline.waveform import (
 
 MAX_SPEEDS = 8
 N_CUES = 6
+COST_CUE = 5  # log(1 + cost of the fit)
 FORCE_HOPS = 2  # windows of 0.5 s, 0.25 s apart: the last 0.75 s. A third would fill the second
 # of the contract and lag the hand by another 0.125 s: later alarms, and no less noise.
 # A spring does no work: how much current a newton takes depends on how lossy the tissue is. Between
@@ -229,7 +230,7 @@ def fill_cues(c: Record, unit: Record, row: Record, inertia_n: float, cost: floa
     c.cues[j, 2] = math.log(abs(row.z_order[0]) / z1 + 0.01)  # bounce on every second stroke
     c.cues[j, 3] = min(max(row.z_kurtosis, 1.0), 8.0)
     c.cues[j, 4] = min(max(row.z_skewness, -3.0), 2.0)
-    c.cues[j, 5] = min(math.log(1.0 + cost), 4.0)
+    c.cues[j, COST_CUE] = min(math.log(1.0 + cost), 4.0)
 
 
 @njit(cache=True, nogil=True)

@@ -32,8 +32,11 @@ FOUND_SHARE = 0.2  # of z's variance at f and 2f: less is noise, or a motor that
 FAINT_G2 = 1e-3  # 45 mg: percussion has 1 to 8 g in air (contract), the leak of gravity under 1 mg
 FOUND_GAIN = 2.0  # engineering choice: twice the power elsewhere is a jump, less is scatter
 JUMP_HZ = 2.0  # half of the window's main lobe, and what phase can follow
-REACH = 0.25  # of the commanded speed; engineering choice: guns sag or jump by under 20 %
-SEARCH_STEPS = 32  # over twice the reach: at 60 Hz one hertz, half of the main lobe at 2f
+# Of the commanded speed, how far guns jump up and how far they sag. Engineering choices: a weak motor
+# ran at 0.60 of its lowest speed under 97 N; at a half, a head that bounces on every second stroke
+# has its own line.
+JUMP_MOST, SAG_MOST = 0.25, 0.42
+SEARCH_STEPS = 43  # over both: at 60 Hz one hertz, half of the main lobe at 2f
 # By how much of a hop one half of the window lies beside its centre, times the half's share of the
 # weight: the integral of t·cos²(πt/2) over a hop.
 HALF_LEVER = 0.25 - 1.0 / math.pi**2
@@ -60,7 +63,7 @@ def track(s: Record, row: Record) -> None:
         found = _find(s, row.sd[2] ** 2)
         if found > 0.0:
             f, jumped = found, s.settled >= MEASURED or abs(found - now) > JUMP_HZ
-    f = min(max(f, (1.0 - REACH) * s.set_hz), (1.0 + REACH) * s.set_hz)
+    f = min(max(f, (1.0 - SAG_MOST) * s.set_hz), (1.0 + JUMP_MOST) * s.set_hz)
     s.settled = 1 if jumped else s.settled + 1
     if s.settled >= SETTLED and share > 2.0 * LOST_SHARE:
         s.ratio = f / s.set_hz
@@ -106,7 +109,7 @@ def _find(s: Record, variance: float) -> float:
         return 0.0
     y = np.zeros((2 * N_BLOCKS, 4))
     _lay_out(s, y)
-    low, step = (1.0 - REACH) * s.set_hz, 2.0 * REACH * s.set_hz / SEARCH_STEPS
+    low, step = (1.0 - SAG_MOST) * s.set_hz, (SAG_MOST + JUMP_MOST) * s.set_hz / SEARCH_STEPS
     best, power = 0, 0.0
     for k in range(1, SEARCH_STEPS):
         here = _comb_power(s, y, low + k * step)
