@@ -32,10 +32,11 @@ FOUND_SHARE = 0.2  # of z's variance at f and 2f: less is noise, or a motor that
 FAINT_G2 = 1e-3  # 45 mg: percussion has 1 to 8 g in air (contract), the leak of gravity under 1 mg
 FOUND_GAIN = 2.0  # engineering choice: twice the power elsewhere is a jump, less is scatter
 JUMP_HZ = 2.0  # half of the window's main lobe, and what phase can follow
-# Of the commanded speed, how far guns jump up and how far they sag. Engineering choices: a weak motor
-# ran at 0.60 of its lowest speed under 97 N; at a half, a head that bounces on every second stroke
-# has its own line.
-JUMP_MOST, SAG_MOST = 0.25, 0.42
+# Of the commanded speed, how far guns jump or sag; engineering choice: all but weak motors by under
+# 20 %. Those ran at 0.60 of their lowest speed under 97 N, with hardly a second harmonic: so far down
+# the double does not count, as it would be that of a head that bounces on every second stroke, and
+# at a half that head has a line of its own.
+REACH, SAG_MOST = 0.25, 0.42
 SEARCH_STEPS = 43  # over both: at 60 Hz one hertz, half of the main lobe at 2f
 # By how much of a hop one half of the window lies beside its centre, times the half's share of the
 # weight: the integral of t·cos²(πt/2) over a hop.
@@ -63,7 +64,7 @@ def track(s: Record, row: Record) -> None:
         found = _find(s, row.sd[2] ** 2)
         if found > 0.0:
             f, jumped = found, s.settled >= MEASURED or abs(found - now) > JUMP_HZ
-    f = min(max(f, (1.0 - SAG_MOST) * s.set_hz), (1.0 + JUMP_MOST) * s.set_hz)
+    f = min(max(f, (1.0 - SAG_MOST) * s.set_hz), (1.0 + REACH) * s.set_hz)
     s.settled = 1 if jumped else s.settled + 1
     if s.settled >= SETTLED and share > 2.0 * LOST_SHARE:
         s.ratio = f / s.set_hz
@@ -109,7 +110,7 @@ def _find(s: Record, variance: float) -> float:
         return 0.0
     y = np.zeros((2 * N_BLOCKS, 4))
     _lay_out(s, y)
-    low, step = (1.0 - SAG_MOST) * s.set_hz, (SAG_MOST + JUMP_MOST) * s.set_hz / SEARCH_STEPS
+    low, step = (1.0 - SAG_MOST) * s.set_hz, (SAG_MOST + REACH) * s.set_hz / SEARCH_STEPS
     best, power = 0, 0.0
     for k in range(1, SEARCH_STEPS):
         here = _comb_power(s, y, low + k * step)
@@ -150,7 +151,7 @@ def _lay_out(s: Record, y: NDArray[np.float64]) -> None:
 
 @njit(cache=True, nogil=True)
 def _comb_power(s: Record, y: NDArray[np.float64], f_hz: float) -> float:
-    """Mean square of z [g²] at f and 2f."""
+    """Mean square of z [g²] at f and 2f; far down at f alone."""
     step = 2.0 * math.pi * (f_hz - s.f_hz) * s.hop_samples / (s.rate_hz * N_BLOCKS)
     turn_c, turn_d = math.cos(step), -math.sin(step)
     c, d = 1.0, 0.0
@@ -162,4 +163,5 @@ def _comb_power(s: Record, y: NDArray[np.float64], f_hz: float) -> float:
         re2 += y[b, 2] * c2 - y[b, 3] * d2
         im2 += y[b, 2] * d2 + y[b, 3] * c2
         c, d = c * turn_c - d * turn_d, c * turn_d + d * turn_c
-    return 0.5 * (re1 * re1 + im1 * im1 + re2 * re2 + im2 * im2)
+    first, second = re1 * re1 + im1 * im1, re2 * re2 + im2 * im2
+    return 0.5 * (first if f_hz < (1.0 - REACH) * s.set_hz else first + second)
