@@ -33,9 +33,9 @@ FAINT_G2 = 1e-3  # 45 mg: percussion has 1 to 8 g in air (contract), the leak of
 FOUND_GAIN = 2.0  # engineering choice: twice the power elsewhere is a jump, less is scatter
 JUMP_HZ = 2.0  # half of the window's main lobe, and what phase can follow
 # Of the commanded speed, how far guns jump or sag; engineering choice: all but weak motors by under
-# 20 %. Those ran at 0.60 of their lowest speed under 97 N, with hardly a second harmonic: so far down
-# the double does not count, as it would be that of a head that bounces on every second stroke, and
-# at a half that head has a line of its own.
+# 20 %. Those ran at 0.60 of their lowest speed under 97 N, with hardly any harmonics: beyond REACH
+# the first alone is believed, as the others may be those of a faster gun, or of a head that bounces
+# on every second or third stroke.
 REACH, SAG_MOST = 0.25, 0.42
 SEARCH_STEPS = 43  # over both: at 60 Hz one hertz, half of the main lobe at 2f
 # By how much of a hop one half of the window lies beside its centre, times the half's share of the
@@ -55,7 +55,7 @@ def track(s: Record, row: Record) -> None:
     lean = 2.0 * math.pi * HALF_LEVER * hop_s * (s.last_f_hz - now)
     upright = complex(math.cos(lean), -math.sin(lean))
     z1, i1 = row.z_order[1] * upright, row.i_order[0] * upright
-    share = harmonic_share(row)
+    share = harmonic_share(row, now < (1.0 - REACH) * s.set_hz)
     f = now
     if s.settled >= MEASURED and _loudness(row) > HEARD_SHARE:
         f = s.last_f_hz + _phase_advance(s, row, z1, i1) / (2.0 * math.pi * hop_s)
@@ -75,10 +75,10 @@ def track(s: Record, row: Record) -> None:
 
 
 @njit(cache=True, nogil=True)
-def harmonic_share(row: Record) -> float:
-    """Share of z's variance that lies at the orders of the oscillator's frequency."""
+def harmonic_share(row: Record, first_alone: bool) -> float:
+    """Share of z's variance that lies at the orders of the oscillator's frequency, or at it."""
     power = 0.0
-    for h in range(row.z_order.size):
+    for h in range(1 if first_alone else 0, 2 if first_alone else row.z_order.size):
         power += 0.5 * (row.z_order[h].real ** 2 + row.z_order[h].imag ** 2)
     return float(power / max(row.sd[2] ** 2, 1e-8))
 
@@ -119,7 +119,8 @@ def _find(s: Record, variance: float) -> float:
     at = low + best * step
     before, after = _comb_power(s, y, at - step), _comb_power(s, y, at + step)
     bend = before - 2.0 * power + after
-    if max(before, after) > power or bend >= 0.0 or power < max(FOUND_SHARE * variance, FAINT_G2):
+    share = LOST_SHARE if at < (1.0 - REACH) * s.set_hz else FOUND_SHARE
+    if max(before, after) > power or bend >= 0.0 or power < max(share * variance, FAINT_G2):
         return 0.0  # the skirt of something out of reach, or noise
     at += 0.5 * step * (before - after) / bend
     is_near = s.settled < MEASURED and abs(at - s.f_hz) < JUMP_HZ
