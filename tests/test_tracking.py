@@ -126,8 +126,47 @@ def test_a_motor_that_stands_still_settles(noise_g: float) -> None:
 
 
 def test_a_speed_out_of_reach_is_not_taken_for_one_at_its_edge() -> None:
-    rows = tracked(signals.steady(28.5, 1600.0, 4.0), 1600.0, 40.0)
+    rows = tracked(signals.steady(22.0, 1600.0, 4.0), 1600.0, 40.0)
     assert np.abs(rows["f_hz"] - 40.0).max() < 1.0
+
+
+@pytest.mark.parametrize("share", [0.72, 0.6])
+def test_a_weak_motor_is_followed_far_down_and_up_again(share: float) -> None:
+    """What a press of 97 N did to one: a strong first harmonic, hardly any others."""
+    pressed = {1.0: 7.5, 2.0: 1.5, 3.0: 0.6}
+    speeds = ((40.0, signals.AIR), (40.0 * share, pressed), (40.0, signals.AIR))
+    parts = [signals.percussion(signals.steady(f, 1600.0, 2.0), 1600.0, of) for f, of in speeds]
+    rows = signals.run_kernel(
+        signals.fresh(), signals.cut(np.concatenate(parts), [160], 1600.0, 40.0)
+    )
+    for second, (f_hz, _) in zip((0, 2, 4), speeds, strict=True):
+        then = rows["f_hz"][4 * second + FOUND_HOPS : 4 * second + 8]
+        assert np.abs(then - f_hz).max() < WITHIN_HZ
+
+
+def test_two_thirds_of_a_speed_is_no_sag_once_the_head_bounces_no_more() -> None:
+    """It came down on every third stroke; the gun had jumped up when it was pressed."""
+    muscle = {1.0: 2.2, 2.0: 0.8, 3.0: 0.2}
+    thirds = {1 / 3: 4.2, 2 / 3: 3.5, 1.0: 1.0, 4 / 3: 1.9, 5 / 3: 0.8}
+    speed = signals.steady(33.6, 1600.0, 2.0)
+    parts = [
+        signals.percussion(speed, 1600.0, each)
+        for each in (muscle, thirds, muscle)
+    ]
+    rows = signals.run_kernel(
+        signals.fresh(), signals.cut(np.concatenate(parts), [160], 1600.0, 30.0)
+    )
+    assert np.abs(rows["f_hz"] - 33.6)[16 + FOUND_HOPS :].max() < WITHIN_HZ
+
+
+@pytest.mark.parametrize(("order", "alone"), [(1.0, 1.0), (1.5, 0.0), (3.0, 0.0)])
+def test_far_down_the_orders_of_a_faster_gun_are_no_evidence(order: float, alone: float) -> None:
+    """At two thirds of its speed, its first and second harmonic are of the orders 1½ and 3."""
+    rows = np.zeros(1, kernels.HOP)
+    rows["z_order"][0, kernels.ORDERS.index(order)] = 2.0
+    rows["sd"][0, 2] = np.sqrt(2.0)
+    assert tracking.harmonic_share(rows[0], False) == pytest.approx(1.0)
+    assert tracking.harmonic_share(rows[0], True) == pytest.approx(alone)
 
 
 def test_a_line_beside_the_percussion_must_be_much_stronger_to_be_taken_for_it() -> None:
