@@ -1,11 +1,11 @@
 """Fit pipeline.stiffness.STIFFNESS_MODEL on simulated guns, and print it with its scores.
 
-    .venv/bin/python -m benchmarks.fit_stiffness var/suite
+    .venv/bin/python -m benchmarks.fit_stiffness var/suite-53 var/suite-71
 
-takes a suite's sessions for fitting (benchmarks.suite, whose test part is of other gun models), of
+takes suites' sessions for fitting (benchmarks.suite, whose test parts are of other gun models), of
 them the cues of every window whose last second was on one tissue at 12 N or more, and fits two
 ridge logistic regressions: muscle against the rest, bone against tendon. Each half of the guns is
-scored with what was fitted on the other; the printed model is fitted on all. About two minutes.
+scored with what was fitted on the other; the printed model is fitted on all. A minute or two each.
 """
 
 from __future__ import annotations
@@ -131,10 +131,11 @@ def _joined(
     return np.concatenate([cues for cues, _ in parts]), np.concatenate([kind for _, kind in parts])
 
 
-def main(folder: Path) -> None:
-    if not (folder / "fit").is_dir():
-        raise SystemExit(f"{folder} is no suite: python -m benchmarks.suite {folder} makes it")
-    guns = cues_by_gun(folder / "fit")
+def main(folders: Sequence[Path]) -> None:
+    for folder in folders:
+        if not (folder / "fit").is_dir():
+            raise SystemExit(f"{folder} is no suite: python -m benchmarks.suite {folder} makes it")
+    guns = [gun for folder in folders for gun in cues_by_gun(folder / "fit")]
     even, odd = _joined(guns[::2]), _joined(guns[1::2])
     say_scores("even guns, fitted on odd", fit_tendon(*odd), *even)
     say_scores("odd guns, fitted on even", fit_tendon(*even), *odd)
@@ -146,4 +147,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main([Path(each) for each in sys.argv[1:]])
