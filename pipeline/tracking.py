@@ -33,10 +33,10 @@ FAINT_G2 = 1e-3  # 45 mg: percussion has 1 to 8 g in air (contract), the leak of
 FOUND_GAIN = 2.0  # engineering choice: twice the power elsewhere is a jump, less is scatter
 JUMP_HZ = 2.0  # half of the window's main lobe, and what phase can follow
 # Of the commanded speed, how far guns jump or sag; engineering choice: all but weak motors by under
-# 20 %. Those ran at 0.60 of their lowest speed under 97 N, with hardly any harmonics: beyond REACH
-# the first alone is believed, as the others may be those of a faster gun, or of a head that bounces
-# on every second or third stroke.
-REACH, SAG_MOST = 0.25, 0.42
+# 20 %. Those ran at 0.60 of their lowest speed under 97 N, with hardly any harmonics: further down
+# than SURE_REACH the first alone is believed, as the others may be those of a faster gun, or of a
+# head that bounces on every second or third stroke.
+SURE_REACH, SAG_MOST = 0.25, 0.42
 SEARCH_STEPS = 43  # over both: at 60 Hz one hertz, half of the main lobe at 2f
 # By how much of a hop one half of the window lies beside its centre, times the half's share of the
 # weight: the integral of t·cos²(πt/2) over a hop.
@@ -55,7 +55,7 @@ def track(s: Record, row: Record) -> None:
     lean = 2.0 * math.pi * HALF_LEVER * hop_s * (s.last_f_hz - now)
     upright = complex(math.cos(lean), -math.sin(lean))
     z1, i1 = row.z_order[1] * upright, row.i_order[0] * upright
-    share = harmonic_share(row, now < (1.0 - REACH) * s.set_hz)
+    share = harmonic_share(row, now < (1.0 - SURE_REACH) * s.set_hz)
     f = now
     if s.settled >= MEASURED and _loudness(row) > HEARD_SHARE:
         f = s.last_f_hz + _phase_advance(s, row, z1, i1) / (2.0 * math.pi * hop_s)
@@ -64,7 +64,7 @@ def track(s: Record, row: Record) -> None:
         found = _find(s, row.sd[2] ** 2)
         if found > 0.0:
             f, jumped = found, s.settled >= MEASURED or abs(found - now) > JUMP_HZ
-    f = min(max(f, (1.0 - SAG_MOST) * s.set_hz), (1.0 + REACH) * s.set_hz)
+    f = min(max(f, (1.0 - SAG_MOST) * s.set_hz), (1.0 + SURE_REACH) * s.set_hz)
     s.settled = 1 if jumped else s.settled + 1
     if s.settled >= SETTLED and share > 2.0 * LOST_SHARE:
         s.ratio = f / s.set_hz
@@ -110,7 +110,7 @@ def _find(s: Record, variance: float) -> float:
         return 0.0
     y = np.zeros((2 * N_BLOCKS, 4))
     _lay_out(s, y)
-    low, step = (1.0 - SAG_MOST) * s.set_hz, (SAG_MOST + REACH) * s.set_hz / SEARCH_STEPS
+    low, step = (1.0 - SAG_MOST) * s.set_hz, (SAG_MOST + SURE_REACH) * s.set_hz / SEARCH_STEPS
     best, power = 0, 0.0
     for k in range(1, SEARCH_STEPS):
         here = _comb_power(s, y, low + k * step)
@@ -119,7 +119,7 @@ def _find(s: Record, variance: float) -> float:
     at = low + best * step
     before, after = _comb_power(s, y, at - step), _comb_power(s, y, at + step)
     bend = before - 2.0 * power + after
-    share = LOST_SHARE if at < (1.0 - REACH) * s.set_hz else FOUND_SHARE
+    share = LOST_SHARE if at < (1.0 - SURE_REACH) * s.set_hz else FOUND_SHARE
     if max(before, after) > power or bend >= 0.0 or power < max(share * variance, FAINT_G2):
         return 0.0  # the skirt of something out of reach, or noise
     at += 0.5 * step * (before - after) / bend
@@ -165,4 +165,4 @@ def _comb_power(s: Record, y: NDArray[np.float64], f_hz: float) -> float:
         im2 += y[b, 2] * d2 + y[b, 3] * c2
         c, d = c * turn_c - d * turn_d, c * turn_d + d * turn_c
     first, second = re1 * re1 + im1 * im1, re2 * re2 + im2 * im2
-    return 0.5 * (first if f_hz < (1.0 - REACH) * s.set_hz else first + second)
+    return 0.5 * (first if f_hz < (1.0 - SURE_REACH) * s.set_hz else first + second)

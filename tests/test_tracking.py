@@ -149,10 +149,7 @@ def test_two_thirds_of_a_speed_is_no_sag_once_the_head_bounces_no_more() -> None
     muscle = {1.0: 2.2, 2.0: 0.8, 3.0: 0.2}
     thirds = {1 / 3: 4.2, 2 / 3: 3.5, 1.0: 1.0, 4 / 3: 1.9, 5 / 3: 0.8}
     speed = signals.steady(33.6, 1600.0, 2.0)
-    parts = [
-        signals.percussion(speed, 1600.0, each)
-        for each in (muscle, thirds, muscle)
-    ]
+    parts = [signals.percussion(speed, 1600.0, each) for each in (muscle, thirds, muscle)]
     rows = signals.run_kernel(
         signals.fresh(), signals.cut(np.concatenate(parts), [160], 1600.0, 30.0)
     )
