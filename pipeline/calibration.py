@@ -104,6 +104,9 @@ def fit(
     )
 
 
+# The load cell, and its clock.
+
+
 @dataclass(frozen=True, slots=True)
 class _Load:
     """The load cell's log on the gun's clock: seconds, newtons."""
@@ -182,6 +185,9 @@ def _best_shift(hop_s: Floats, current: Floats, load_s: Floats, load_n: Floats) 
     return float(shifts[k] + (0.5 * (before - after) / bend * ALIGN_STEP_S if bend < 0 else 0.0))
 
 
+# Hops: steady, free and loaded.
+
+
 def _steady(hops: NDArray[Any], load: _Load) -> NDArray[np.bool_]:
     """Windows under a constant load, at a settled speed."""
     end_s = hops["t_ns"] / 1e9
@@ -255,6 +261,9 @@ def _loaded(
     return meaning, np.asarray(keep & (meaning["contact_force_n"] > 1.0)), truth
 
 
+# What is refused.
+
+
 def _check_clipping(hops: NDArray[Any], load: _Load) -> None:
     loaded = load.mean(hops["t_ns"] / 1e9, 0.5) > LOADED_N
     if np.mean(hops["clipped"][loaded] > 0) > MOST_CLIPPED:
@@ -299,6 +308,9 @@ def _order(x: Floats, y: Floats) -> float:
     """Spearman's rank correlation."""
     rx, ry = np.argsort(np.argsort(x)), np.argsort(np.argsort(y))
     return float(np.corrcoef(rx, ry)[0, 1])
+
+
+# What is left to correct.
 
 
 def _terms(a: Floats, f_hz: Floats) -> Floats:
@@ -368,6 +380,9 @@ def _corner(a: Floats, f_hz: Floats, pick: Callable[[Floats], float]) -> tuple[f
 
 
 # ------------------------------------------------------------------------------------------- files
+
+
+# On the disk, and drawn.
 
 
 def to_toml(calibration: Calibration, device: DeviceId) -> str:

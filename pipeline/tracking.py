@@ -55,7 +55,7 @@ def track(s: Record, row: Record) -> None:
     lean = 2.0 * math.pi * HALF_LEVER * hop_s * (s.last_f_hz - now)
     upright = complex(math.cos(lean), -math.sin(lean))
     z1, i1 = row.z_order[1] * upright, row.i_order[0] * upright
-    share = harmonic_share(row, now < (1.0 - SURE_REACH) * s.set_hz)
+    share = harmonic_share(row, _far_down(s, now))
     f = now
     if s.settled >= MEASURED and _loudness(row) > HEARD_SHARE:
         f = s.last_f_hz + _phase_advance(s, row, z1, i1) / (2.0 * math.pi * hop_s)
@@ -72,6 +72,12 @@ def track(s: Record, row: Record) -> None:
     s.last_f_hz, s.f_hz = now, f
     s.last_z1[0], s.last_z1[1] = z1.real, z1.imag
     s.last_i1[0], s.last_i1[1] = i1.real, i1.imag
+
+
+@njit(cache=True, nogil=True)
+def _far_down(s: Record, f_hz: float) -> bool:
+    """Whether a frequency is so low that its first harmonic alone is believed."""
+    return bool(f_hz < (1.0 - SURE_REACH) * s.set_hz)
 
 
 @njit(cache=True, nogil=True)
@@ -119,7 +125,7 @@ def _find(s: Record, variance: float) -> float:
     at = low + best * step
     before, after = _comb_power(s, y, at - step), _comb_power(s, y, at + step)
     bend = before - 2.0 * power + after
-    share = LOST_SHARE if at < (1.0 - SURE_REACH) * s.set_hz else FOUND_SHARE
+    share = LOST_SHARE if _far_down(s, at) else FOUND_SHARE
     if max(before, after) > power or bend >= 0.0 or power < max(share * variance, FAINT_G2):
         return 0.0  # the skirt of something out of reach, or noise
     at += 0.5 * step * (before - after) / bend
@@ -165,4 +171,4 @@ def _comb_power(s: Record, y: NDArray[np.float64], f_hz: float) -> float:
         im2 += y[b, 2] * d2 + y[b, 3] * c2
         c, d = c * turn_c - d * turn_d, c * turn_d + d * turn_c
     first, second = re1 * re1 + im1 * im1, re2 * re2 + im2 * im2
-    return 0.5 * (first if f_hz < (1.0 - SURE_REACH) * s.set_hz else first + second)
+    return 0.5 * (first if _far_down(s, f_hz) else first + second)

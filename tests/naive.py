@@ -47,9 +47,10 @@ def moments(v: Floats, weights: Floats) -> Moments:
 
 def phase(f_by_hop: Floats, hop_samples: int, rate_hz: float) -> Floats:
     """θ at each sample of an oscillator that has one frequency a hop and never jumps in phase."""
-    f = np.repeat(f_by_hop, hop_samples)
-    turned = 2.0 * np.pi * np.cumsum(f) / rate_hz
-    return np.concatenate(([0.0], turned[:-1]))
+    turns = f_by_hop / rate_hz  # a sample; added up by hop, as ten thousand sums err by 1e-10
+    begun = hop_samples * (np.cumsum(turns) - turns)
+    by_hop = begun[:, None] + turns[:, None] * np.arange(hop_samples)
+    return np.asarray(2.0 * np.pi * by_hop.ravel(), np.float64)
 
 
 def lock_in(v: Floats, theta: Floats, order: float, weights: Floats) -> complex:

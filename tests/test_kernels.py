@@ -77,7 +77,7 @@ def test_orders_are_those_of_a_direct_transform(watched: Watched) -> None:
         v = watched.values[watched.window(k)]
         for j, order in enumerate(kernels.ORDERS):
             assert row["z_order"][j] == pytest.approx(
-                naive.lock_in(v[:, 2], theta, order, weights), abs=1e-9
+                naive.lock_in(v[:, 2], theta, order, weights), abs=1e-10
             )
         for j, order in enumerate((1.0, 2.0)):
             assert row["i_order"][j] == pytest.approx(

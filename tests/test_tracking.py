@@ -6,7 +6,7 @@ is half a hop behind that.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import naive
 import numpy as np
@@ -38,7 +38,14 @@ def tracked(
     seed: int = 0,
 ) -> NDArray[np.void]:
     lsb = signals.percussion(f_hz, rate_hz, orders, noise_g=noise_g, seed=seed)
-    frames = signals.cut(lsb, [round(0.1 * rate_hz)], rate_hz, set_hz)
+    return followed([lsb], rate_hz, set_hz)
+
+
+def followed(
+    parts: Sequence[signals.Samples], rate_hz: float, set_hz: float | naive.Floats
+) -> NDArray[np.void]:
+    """Rows of what comes one after the other, in frames of 0.1 s."""
+    frames = signals.cut(np.concatenate(parts), [round(0.1 * rate_hz)], rate_hz, set_hz)
     return signals.run_kernel(signals.fresh(), frames)
 
 
@@ -136,9 +143,7 @@ def test_a_weak_motor_is_followed_far_down_and_up_again(share: float) -> None:
     pressed = {1.0: 7.5, 2.0: 1.5, 3.0: 0.6}
     speeds = ((40.0, signals.AIR), (40.0 * share, pressed), (40.0, signals.AIR))
     parts = [signals.percussion(signals.steady(f, 1600.0, 2.0), 1600.0, of) for f, of in speeds]
-    rows = signals.run_kernel(
-        signals.fresh(), signals.cut(np.concatenate(parts), [160], 1600.0, 40.0)
-    )
+    rows = followed(parts, 1600.0, 40.0)
     for second, (f_hz, _) in zip((0, 2, 4), speeds, strict=True):
         then = rows["f_hz"][4 * second + FOUND_HOPS : 4 * second + 8]
         assert np.abs(then - f_hz).max() < WITHIN_HZ
@@ -150,9 +155,7 @@ def test_two_thirds_of_a_speed_is_no_sag_once_the_head_bounces_no_more() -> None
     thirds = {1 / 3: 4.2, 2 / 3: 3.5, 1.0: 1.0, 4 / 3: 1.9, 5 / 3: 0.8}
     speed = signals.steady(33.6, 1600.0, 2.0)
     parts = [signals.percussion(speed, 1600.0, each) for each in (muscle, thirds, muscle)]
-    rows = signals.run_kernel(
-        signals.fresh(), signals.cut(np.concatenate(parts), [160], 1600.0, 30.0)
-    )
+    rows = followed(parts, 1600.0, 30.0)
     assert np.abs(rows["f_hz"] - 33.6)[16 + FOUND_HOPS :].max() < WITHIN_HZ
 
 
@@ -173,8 +176,7 @@ def test_a_line_beside_the_percussion_must_be_much_stronger_to_be_taken_for_it()
         signals.percussion(signals.steady(36.0, 3200.0, 2.0), 3200.0, each)
         for each in (signals.AIR, orders)
     ]
-    frames = signals.cut(np.concatenate(parts), [320], 3200.0, 35.8)
-    rows = signals.run_kernel(signals.fresh(), frames)
+    rows = followed(parts, 3200.0, 35.8)
     assert np.abs(rows["f_hz"][FOUND_HOPS:] - 36.0).max() < WITHIN_HZ
     assert rows["settled"][-1] == len(rows) - 1
 
