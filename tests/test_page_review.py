@@ -5,6 +5,7 @@ All there is to do with sessions is done in test_page_demo.py.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from urllib.parse import quote
 
@@ -87,3 +88,16 @@ def test_a_day_restricts_the_list(browser: Browser, served: Served) -> None:
         expect(page.get_by_role("checkbox")).to_have_count(2)
         page.goto(search + "2020-01-01")
         expect(page.locator(".empty")).to_be_visible()
+
+
+def test_what_is_chosen_stays_when_the_page_draws_itself_anew(
+    browser: Browser, served: Served
+) -> None:
+    with window(browser, served.address + "/sessions", WALL) as page:
+        page.get_by_label("Client").fill("c-1")
+        page.get_by_label("Gun").select_option(GUN.device)
+        page.get_by_role("checkbox").first.check()
+        expect(page.locator(".compare-bar")).to_be_visible()
+        expect(page.get_by_label("Gun")).to_have_value(GUN.device)
+        page.get_by_role("button", name="Find").click()
+        expect(page).to_have_url(re.compile(f"client=c-1.*gun={GUN.device}"))

@@ -1,6 +1,6 @@
 // Sessions to choose from. The form asks by the address, so that a search can be kept and shared.
 
-import { computed, ref } from "vue";
+import { computed, reactive, ref } from "vue";
 import { timeOfDay } from "myoguard_parts";
 import { dayOf, length, sessionAddress, sessionKey, span } from "review_parts";
 
@@ -22,13 +22,13 @@ export default {
       <h1 id="sessions-title">Sessions</h1>
       <form class="search card" method="get" action="/sessions" role="search" aria-label="Find sessions">
         <input v-if="list.wanted.clinic" type="hidden" name="clinic" :value="list.wanted.clinic">
-        <label>Client <input name="client" :value="list.wanted.client" list="clients" autocomplete="off" placeholder="anybody">
+        <label>Client <input name="client" v-model="asked.client" list="clients" autocomplete="off" placeholder="anybody">
           <datalist id="clients"><option v-for="name in list.clients" :key="name" :value="name"></option></datalist></label>
-        <label>Operator <select name="operator" :value="list.wanted.operator"><option value="">Anybody</option>
+        <label>Operator <select name="operator" v-model="asked.operator"><option value="">Anybody</option>
           <option v-for="name in list.operators" :key="name" :value="name">{{ name }}</option></select></label>
-        <label>Gun <select name="gun" :value="list.wanted.gun"><option value="">Any</option>
+        <label>Gun <select name="gun" v-model="asked.gun"><option value="">Any</option>
           <option v-for="name in list.guns" :key="name" :value="name">{{ name }}</option></select></label>
-        <label>Day <input name="day" type="date" :value="list.wanted.day"></label>
+        <label>Day <input name="day" type="date" v-model="asked.day"></label>
         <button type="submit" class="primary">Find</button>
         <a v-if="restricted" class="quiet" href="/sessions">Show all</a>
       </form>
@@ -64,8 +64,9 @@ export default {
   setup(props) {
     const list = JSON.parse(props.message);
     const chosen = ref([]);
-    const { clinic: _, ...asked } = list.wanted;
-    const restricted = Object.values(asked).some(Boolean);
+    const { clinic: _, ...wanted } = list.wanted;
+    const asked = reactive({ ...wanted }); // kept when the page draws itself anew
+    const restricted = Object.values(wanted).some(Boolean);
     const lines = list.lines.map((line) => ({
       ...line,
       key: sessionKey(line),
@@ -84,6 +85,6 @@ export default {
     const count = `${lines.length} session${lines.length === 1 ? "" : "s"}`;
     const found = list.more ? `The latest ${count}; narrow it down to see older ones.` : `${count}.`;
     const compareAddress = computed(() => `/compare?a=${encodeURIComponent(chosen.value[0])}&b=${encodeURIComponent(chosen.value[1])}`);
-    return { list, days, chosen, restricted, found, compareAddress };
+    return { list, asked, days, chosen, restricted, found, compareAddress };
   },
 };
