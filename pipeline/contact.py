@@ -78,7 +78,8 @@ CONTACT = np.dtype(
         ("set_hz", "f8"),
         ("hops_at_speed", "i4"),
         ("f_hz", "f8"),  # percussion frequency a hop ago; 0 before
-        ("turned", "f8"),  # by which share of itself it has changed since
+        ("changed", "f8"),  # by which share of itself it has changed since
+        ("turned", "f8"),  # and in the two hops of this window, the larger
         ("hops_on", "i4"),
         ("hops_off", "i4"),
         ("warm", "i4"),
@@ -87,7 +88,6 @@ CONTACT = np.dtype(
         ("missing", "i4"),  # hops without usable samples in a row
         ("hops_searched", "i4"),  # since the inversion's grid was searched, that one included
         ("searched_cost", "f8"),  # what its best fit cost; 0 when it may be searched again
-        ("searched_hz", "f8"),  # and at which frequency
         ("a1_scale", "f8"),  # present over calibrated free-running amplitude
         ("i0_scale", "f8"),
         ("second_shift", "f8", 2),  # what this hand adds to the free run's second harmonic, complex
@@ -317,8 +317,8 @@ def _lose(c: Record) -> None:
 def _step(c: Record, unit: Record, row: Record, model: NDArray[np.float64], quality: int) -> None:
     f = max(row.f_hz, 1.0)
     n = unit.n_speeds
-    c.turned = abs(f - c.f_hz) / f if c.f_hz > 0.0 else 0.0
-    c.f_hz = f
+    changed = abs(f - c.f_hz) / f if c.f_hz > 0.0 else 0.0
+    c.turned, c.changed, c.f_hz = max(changed, c.changed), changed, f
     a1_scale, second_shift = hand_at(c, unit, f)
     a1 = interpolate(f, unit.speed_hz, unit.a1_per_hz2, n) * f * f * a1_scale
     i0 = interpolate(f, unit.speed_hz, unit.i0_a, n) * c.i0_scale

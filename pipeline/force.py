@@ -81,8 +81,9 @@ CURRENT_SEEN_LOG_SD = 0.5
 # again (decision 45).
 SEARCH_HOPS = 4
 WORSE = 1.5
-# What a search found at another speed is no answer: put on the skin while it runs up, a gun was
-# wrong by a factor of six for a second. Held speeds wander by 0.3 %; engineering choice.
+# What a search found while the speed changed is no answer: put on the skin while it runs up, or
+# jumping from one speed to another under load, a gun was wrong by a factor of four to six for a
+# second. Held speeds wander by 0.3 % a hop; engineering choice.
 ANOTHER_SPEED = 0.01
 
 UNIT = np.dtype(
@@ -356,7 +357,8 @@ def update_force(
     p = np.empty(N_PARAMETERS)  # a copy, for the same reason
     for k in range(N_PARAMETERS):
         p[k] = c.p[k]
-    if abs(row.f_hz - c.searched_hz) > ANOTHER_SPEED * row.f_hz:
+    held = c.turned < ANOTHER_SPEED
+    if not held:
         c.searched_cost = 0.0
     enough = max(GOOD_ENOUGH, WORSE * c.searched_cost) if c.warm == 1 else 0.0
     cost = invert(s, p, enough, p.size, normal)
@@ -364,8 +366,8 @@ def update_force(
         c.p[k] = p[k]
     c.warm = 1
     c.hops_searched += 1
-    if cost >= enough:
-        c.searched_cost, c.searched_hz, c.hops_searched = cost, row.f_hz, 1
+    if cost >= enough and held:
+        c.searched_cost, c.hops_searched = cost, 1
     elif c.hops_searched == SEARCH_HOPS:
         c.searched_cost = 0.0
     # a poor fit is an uncertain one
