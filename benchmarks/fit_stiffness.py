@@ -1,17 +1,19 @@
 """Fit pipeline.stiffness.STIFFNESS_MODEL on simulated guns, and print it with its scores.
 
-    .venv/bin/python -m benchmarks.fit_stiffness var/suite-53 var/suite-71
+    .venv/bin/python -m benchmarks.fit_stiffness var/suite-53 var/suite-71 var/suite-97
 
-takes suites' sessions for fitting (benchmarks.suite, whose test parts are of other gun models), of
-them the cues of every window whose last second was on one tissue at 12 N or more, and fits two
-ridge logistic regressions: muscle against the rest, bone against tendon. Each half of the guns is
-scored with what was fitted on the other; the printed model is fitted on all. A minute or two each.
+takes all sessions of suites (benchmarks.suite; what is to be a score wants another seed), of them
+the cues of every window whose last second was on one tissue at 12 N or more, and fits two ridge
+logistic regressions: muscle against the rest, bone against tendon. Each suite is scored with what
+was fitted on the others; the printed model is fitted on all. Two or three minutes a suite.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -112,17 +114,14 @@ def say_scores(name: str, b: Floats, x: Floats, tissue: NDArray[np.int64]) -> No
     print(f"{name}: called tendon or bone: " + ", ".join(rates))
 
 
-def cues_by_gun(folder: Path) -> list[tuple[Floats, NDArray[np.int64]]]:
-    """Cues and tissue of all sessions, gun by gun."""
-    guns: dict[Path, list[Path]] = {}
-    for path in sorted(folder.glob("*.truth.json")):
-        bench = path.with_name(path.name.replace(".truth.json", ".bench.parquet"))
-        guns.setdefault(bench.resolve(), []).append(path)
-    found = []
-    for bench, paths in guns.items():
-        gun = calibration_of(bench)
-        found.append(_joined([cues_of(path, gun) for path in paths]))
-    return found
+def cues_of_gun(paths: Sequence[Path]) -> tuple[Floats, NDArray[np.int64]]:
+    """Cues and tissue of all sessions of one gun."""
+    gun = calibration_of(_bench_of(paths[0]))
+    return _joined([cues_of(path, gun) for path in paths])
+
+
+def _bench_of(path: Path) -> Path:
+    return path.with_name(path.name.replace(".truth.json", ".bench.parquet")).resolve()
 
 
 def _joined(
@@ -131,15 +130,22 @@ def _joined(
     return np.concatenate([cues for cues, _ in parts]), np.concatenate([kind for _, kind in parts])
 
 
+def cues_of_suite(folder: Path, pool: Executor) -> tuple[Floats, NDArray[np.int64]]:
+    paths = sorted(folder.glob("*/*.truth.json"))
+    if not paths:
+        raise SystemExit(f"{folder} is no suite: python -m benchmarks.suite {folder} makes it")
+    guns = [list(of_gun) for _, of_gun in groupby(paths, key=_bench_of)]
+    return _joined(list(pool.map(cues_of_gun, guns)))
+
+
 def main(folders: Sequence[Path]) -> None:
-    for folder in folders:
-        if not (folder / "fit").is_dir():
-            raise SystemExit(f"{folder} is no suite: python -m benchmarks.suite {folder} makes it")
-    guns = [gun for folder in folders for gun in cues_by_gun(folder / "fit")]
-    even, odd = _joined(guns[::2]), _joined(guns[1::2])
-    say_scores("even guns, fitted on odd", fit_tendon(*odd), *even)
-    say_scores("odd guns, fitted on even", fit_tendon(*even), *odd)
-    x, tissue = _joined(guns)
+    with ProcessPoolExecutor() as pool:
+        suites = [cues_of_suite(folder, pool) for folder in folders]
+    for k, folder in enumerate(folders):
+        others = suites[:k] + suites[k + 1 :]
+        if others:
+            say_scores(f"{folder}, fitted on the others", fit_tendon(*_joined(others)), *suites[k])
+    x, tissue = _joined(suites)
     hard = tissue > MUSCLE
     bone = fit(x[hard], (tissue[hard] == BONE).astype(float), np.ones(hard.sum()), BONE_RIDGE)
     np.set_printoptions(precision=3, suppress=True, linewidth=200)

@@ -38,6 +38,21 @@ from pipeline.waveform import (
 MAX_SPEEDS = 8
 N_CUES = 6
 COST_CUE = 5  # log(1 + cost of the fit)
+# A tendon yields one or two millimetres where muscle, of whatever client, yields 5 to 16: a spring 3
+# to 40 times as firm (Hertz). Of 6 and 15, which tell them equally well, the one nearer to muscle
+# (13 and 11 false, 229 found of 237, suites of seeds 71 and 97).
+HARDER = 6.0
+# Below that cost muscle explains the wave, and nothing else is asked: 99 of 100 windows on tendons
+# cost more, in the suites and in the shared recordings, and one in four on muscle.
+EXPLAINED = 2.0
+# How far the two explanations may be apart and still count, as a log: a bouncing head neither
+# explains, and what speaks for muscle must not outweigh the bounce. Of -0.5, -0.7, -1, -1.5 and -2
+# the one with which most was found in suites whose guns had not been fitted.
+LEAST_GAIN, MOST_GAIN = -1.0, 0.7
+# From which log of the half order over the first a bounce tells (0.07), and for how far more; and the
+# kurtosis between a round wave and a peaked one. Bounces on hard things are peaked (contract: crest
+# factor 2.2 to 7, on soft muscle 1.5 to 2.3); firm muscle may double the period of a round wave.
+BOUNCES_FROM, BOUNCES_FOR, PEAKED = -2.5, 3.0, 3.5
 FORCE_HOPS = 2  # windows of 0.5 s, 0.25 s apart: the last 0.75 s. A third would fill the second
 # of the contract and lag the hand by another 0.125 s: later alarms, and no less noise.
 # A spring does no work: how much current a newton takes depends on how lossy the tissue is. Between
@@ -220,21 +235,34 @@ def _outside(a: float, low: NDArray[np.float64], high: NDArray[np.float64]) -> f
 
 
 @njit(cache=True, nogil=True)
-def fill_cues(c: Record, unit: Record, row: Record, inertia_n: float, cost: float) -> None:
+def hard_gain(s: Stroke, p: NDArray[np.float64], cost: float, normal: NDArray[np.float64]) -> float:
+    """How much better a tendon explains the wave than muscle does, as a log of what they cost.
+
+    From p, which cost `cost` on muscle; p, `normal` and the gun's firmness are used up.
+    """
+    if cost < EXPLAINED:
+        return LEAST_GAIN
+    s.gun[FIRMNESS_N] *= HARDER
+    hard = invert(s, p, np.inf, p.size, normal)  # from p alone: from the grid, the same was found
+    return min(max(math.log((1.0 + cost) / (1.0 + hard)), LEAST_GAIN), MOST_GAIN)
+
+
+@njit(cache=True, nogil=True)
+def fill_cues(c: Record, row: Record, cost: float, gain: float) -> None:
     """What tells muscle from tendon from bone, each hop: see docs/detection.md."""
     j = FORCE_HOPS - 1
     for k in range(j):
         for cue in range(N_CUES):
             c.cues[k, cue] = c.cues[k + 1, cue]
     z1 = max(abs(row.z_order[1]), 1e-6)
-    # at a depth of one radius, over what the pads of the bench, or soft muscle, push back there
-    spring = c.p[3] - 1.5 * c.p[0] + math.log(inertia_n / unit.gun[FIRMNESS_N])
-    c.cues[j, 0] = min(max(spring, -2.0), 3.0)
+    bounce = math.log(abs(row.z_order[0]) / z1 + 0.01)  # on every second stroke
+    kurtosis = min(max(row.z_kurtosis, 1.0), 8.0)
+    c.cues[j, 0] = gain
     c.cues[j, 1] = min(max(c.p[0], -1.0), 2.0)  # log(1 + depth)
-    c.cues[j, 2] = math.log(abs(row.z_order[0]) / z1 + 0.01)  # bounce on every second stroke
-    c.cues[j, 3] = min(max(row.z_kurtosis, 1.0), 8.0)
-    c.cues[j, 4] = min(max(row.z_skewness, -3.0), 2.0)
-    c.cues[j, COST_CUE] = min(math.log(1.0 + cost), 4.0)
+    c.cues[j, 2] = bounce
+    c.cues[j, 3] = kurtosis
+    c.cues[j, 4] = min(max(bounce - BOUNCES_FROM, 0.0), BOUNCES_FOR) * (kurtosis - PEAKED)
+    c.cues[j, COST_CUE] = min(math.log(1.0 + cost), 6.0)
 
 
 @njit(cache=True, nogil=True)
@@ -381,7 +409,7 @@ def update_force(
     raw = min(max(c.p[3], -8.0), 5.0) + math.log(s.inertia_n / 30.0)
     c.raw_n = 30.0 * math.exp(raw)
     _combine(c, unit, raw, log_var, row.f_hz, work_a)
-    fill_cues(c, unit, row, s.inertia_n, cost)
+    fill_cues(c, row, cost, hard_gain(s, p, cost, normal))
 
 
 @njit(cache=True, nogil=True)
