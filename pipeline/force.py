@@ -77,11 +77,11 @@ SEEN_SHARE = 0.6
 WEIGHED_LOG_SD = 0.35
 
 # What a hand does is carried from the speed at which it was learnt (contact.hand_at). The further,
-# the less is known: of log force on steady muscle a third of the logarithm of the frequencies' ratio
-# beyond what it is off by at the speed itself (870 steady stretches of 96 guns, suites of seeds 53,
-# 71 and 97). Where the gun was never seen in air in this hand, it was off by 0.4, and the current,
-# which does not mind, by 0.1.
-CARRIED_LOG_SD, STRANGE_LOG_SD = 0.33, 0.4
+# and the more it does, the less is known: log force on steady muscle was off by 1.2 times the log
+# of the frequencies' ratio times what the hand changed the second harmonic by, beyond 6 % at the
+# speed itself. In a hand never seen in air it was off by 0.4, and what the current says, which does
+# not mind, by 0.1 (870 steady stretches of 96 guns, suites of seeds 53, 71 and 97).
+CARRIED_LOG_SD, STRANGE_LOG_SD = 1.2, 0.4
 
 # While a motor gives way, the oscillators lag behind: that takes the more of a harmonic the higher
 # it is, and looks like a push. From 0.5 to 3 % a hop, log force on muscle was off by 25 times that
@@ -405,7 +405,9 @@ def update_force(
     if abs(row.z_order[0]) > BOUNCE_SHARE * abs(row.z_order[1]):
         log_var += BOUNCE_LOG_SD**2
     if c.learnt_hz > 0.0 and row.f_hz > 0.0:
-        carried = CARRIED_LOG_SD * math.log(row.f_hz / c.learnt_hz)
+        there = max(abs(at_speed(unit, c.learnt_hz, unit.second)), LEAST_SECOND)
+        hand = abs(complex(c.second_shift[0], c.second_shift[1])) / there
+        carried = CARRIED_LOG_SD * hand * math.log(row.f_hz / c.learnt_hz)
         log_var += carried * carried
     raw = min(max(c.p[3], -8.0), 5.0) + math.log(s.inertia_n / 30.0)
     c.raw_n = 30.0 * math.exp(raw)
