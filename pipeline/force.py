@@ -404,15 +404,20 @@ def update_force(
     log_var = SEEN_SHARE**2 * min(last_variance(normal), 1.0) + misfit * misfit
     if abs(row.z_order[0]) > BOUNCE_SHARE * abs(row.z_order[1]):
         log_var += BOUNCE_LOG_SD**2
-    if c.learnt_hz > 0.0 and row.f_hz > 0.0:
-        there = max(abs(at_speed(unit, c.learnt_hz, unit.second)), LEAST_SECOND)
-        hand = abs(complex(c.second_shift[0], c.second_shift[1])) / there
-        carried = CARRIED_LOG_SD * hand * math.log(row.f_hz / c.learnt_hz)
-        log_var += carried * carried
     raw = min(max(c.p[3], -8.0), 5.0) + math.log(s.inertia_n / 30.0)
     c.raw_n = 30.0 * math.exp(raw)
     _combine(c, unit, raw, log_var, row.f_hz, work_a)
     fill_cues(c, row, cost, hard_gain(s, p, cost, normal))
+
+
+@njit(cache=True, nogil=True)
+def hand_variance(c: Record, unit: Record, f_hz: float) -> float:
+    """Of log force by the wave, from not knowing what this hand does at f_hz."""
+    if c.learnt_hz <= 0.0:
+        return STRANGE_LOG_SD**2
+    at_bench = max(abs(at_speed(unit, c.learnt_hz, unit.second)), LEAST_SECOND)
+    changes = abs(complex(c.second_shift[0], c.second_shift[1])) / at_bench
+    return (CARRIED_LOG_SD * changes * math.log(f_hz / c.learnt_hz)) ** 2
 
 
 @njit(cache=True, nogil=True)
@@ -428,7 +433,7 @@ def _combine(
     far = _outside(raw, unit.correction_low, unit.correction_high)
     var = log_var + unit.force_rel_sd**2 + far * far
     chirp = CHIRP_LOG_SD * c.turned * max(1.0 - c.stiffness, 0.0)
-    doubt = chirp * chirp + (STRANGE_LOG_SD**2 if c.learnt_hz <= 0.0 else 0.0)
+    doubt = chirp * chirp + hand_variance(c, unit, f_hz)
     weight = 1.0 / (min(var, WEIGHED_LOG_SD**2) + CAUTION**2 * doubt)
     var += doubt
     log_force, total, scatter = weight * by_shape, weight, weight * weight * var
