@@ -38,8 +38,8 @@ from pipeline.waveform import (
 MAX_SPEEDS = 8
 N_CUES = 6
 COST_CUE = 5  # log(1 + cost of the fit)
-# A tendon yields one or two millimetres where muscle, of whatever client, yields 5 to 16: a spring 3
-# to 40 times as firm (Hertz). Of 6 and 15, which tell them equally well, the one nearer to muscle
+# A tendon yields one or two millimetres where muscle, of whatever client, yields 5 to 16: a spring
+# 3 to 40 times as firm (Hertz). Of 6 and 15, which tell them equally well, the one nearer to muscle
 # (13 and 11 false, 229 found of 237, suites of seeds 71 and 97).
 HARDER = 6.0
 # Below that cost muscle explains the wave, and nothing else is asked: 99 of 100 windows on tendons
@@ -49,9 +49,9 @@ EXPLAINED = 2.0
 # explains, and what speaks for muscle must not outweigh the bounce. Of -0.5, -0.7, -1, -1.5 and -2
 # the one with which most was found in suites whose guns had not been fitted.
 LEAST_GAIN, MOST_GAIN = -1.0, 0.7
-# From which log of the half order over the first a bounce tells (0.07), and for how far more; and the
-# kurtosis between a round wave and a peaked one. Bounces on hard things are peaked (contract: crest
-# factor 2.2 to 7, on soft muscle 1.5 to 2.3); firm muscle may double the period of a round wave.
+# From which log of the half order over the first a bounce tells (0.07), and for how far more; and
+# the kurtosis between a round wave and a peaked one. Bounces on hard things are peaked (contract:
+# crest factor 2.2 to 7, on soft muscle 1.5 to 2.3); firm muscle may double a round wave's period.
 BOUNCES_FROM, BOUNCES_FOR, PEAKED = -2.5, 3.0, 3.5
 FORCE_HOPS = 2  # windows of 0.5 s, 0.25 s apart: the last 0.75 s. A third would fill the second
 # of the contract and lag the hand by another 0.125 s: later alarms, and no less noise.

@@ -111,7 +111,6 @@ HOP = np.dtype(
         ("i_order", "c16", 2),  # the same of the motor current [A] at 1 and 2 · f_hz
         ("mean", "f8", 4),  # x, y, z [g], current [A]
         ("sd", "f8", 4),
-        ("z_skewness", "f8"),
         ("z_kurtosis", "f8"),
         ("z_peak_up", "f8"),
         ("z_peak_down", "f8"),
@@ -396,7 +395,6 @@ def _fill_moments(sums: NDArray[np.float64], row: Record) -> None:
     w = max(sums[_W], 1e-9)
     mz, mi = sums[_Z1] / w, sums[_I1] / w
     m2 = max(sums[_Z2] / w - mz * mz, 0.0)
-    m3 = sums[_Z3] / w - 3.0 * mz * sums[_Z2] / w + 2.0 * mz**3
     m4 = sums[_Z4] / w - 4.0 * mz * sums[_Z3] / w + 6.0 * mz * mz * sums[_Z2] / w - 3.0 * mz**4
     row.mean[0], row.mean[1] = sums[_X1] / w, sums[_Y1] / w
     row.mean[2], row.mean[3] = mz, mi
@@ -405,7 +403,6 @@ def _fill_moments(sums: NDArray[np.float64], row: Record) -> None:
     row.sd[2] = math.sqrt(m2)
     row.sd[3] = math.sqrt(max(sums[_I2] / w - mi * mi, 0.0))
     floor = max(m2, 1e-8)  # (0.1 mg)²: below any sensor's noise, only there to divide by
-    row.z_skewness = m3 / floor**1.5
     row.z_kurtosis = m4 / floor**2
     for h in range(len(ORDERS)):
         row.z_order[h] = complex(sums[_ZC + 2 * h], sums[_ZC + 2 * h + 1]) * 2.0 / w

@@ -22,7 +22,6 @@ G_M_S2 = 9.80665
 class Moments(NamedTuple):
     mean: float
     sd: float
-    skewness: float
     kurtosis: float
 
 
@@ -36,11 +35,10 @@ def moments(v: Floats, weights: Floats) -> Moments:
     mean = np.average(v, weights=weights)
     centred = v - mean
     variance = np.average(centred**2, weights=weights)
-    third, fourth = (np.average(centred**k, weights=weights) for k in (3, 4))
+    fourth = np.average(centred**4, weights=weights)
     return Moments(
         float(mean),
         float(np.sqrt(variance)),
-        float(third / variance**1.5),
         float(fourth / variance**2),
     )
 
