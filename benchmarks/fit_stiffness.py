@@ -1,11 +1,11 @@
 """Fit pipeline.stiffness.STIFFNESS_MODEL on simulated guns, and print it with its scores.
 
-    .venv/bin/python -m benchmarks.fit_stiffness var/suite-53 var/suite-71 var/suite-97
+    .venv/bin/python -m benchmarks.fit_stiffness var/suite-53 var/suite-71 …
 
 takes all sessions of suites (benchmarks.suite; what is to be a score wants another seed), of them
 the cues of every window whose last second was on one tissue at 12 N or more, and fits two ridge
 logistic regressions: muscle against the rest, bone against tendon. Each suite is scored with what
-was fitted on the others; the printed model is fitted on all. Two or three minutes a suite.
+was fitted on the others; the printed model is fitted on all. A minute or two a suite.
 """
 
 from __future__ import annotations

@@ -134,7 +134,7 @@ def test_in_a_hand_that_is_not_known_the_current_has_the_say() -> None:
 def touched(work: float, shape: float, stiffness: float, worked: int) -> int:
     """Hops that contact lasts once the wave is like this, after `worked` hops of work."""
     state = np.zeros(1, contact.CONTACT)
-    state["motor"], state["stiffness"] = contact.RUNNING, stiffness
+    state["motor"], state["stiffness"], state["learnt_hz"] = contact.RUNNING, stiffness, 30.0
     for _ in range(worked):
         contact._update_contact(state[0], 1.0, 0.5, False)
     for hop in range(20):
