@@ -185,7 +185,7 @@ def same_shape(z: NDArray[np.complex128], free: NDArray[np.complex128]) -> bool:
 
 @njit(cache=True, nogil=True)
 def upper_harmonics_off(z: NDArray[np.complex128], free: NDArray[np.complex128]) -> float:
-    """How far the second or third is from the free run's, whichever more, in shares of the first."""
+    """How far the second or third is from the free run's, the larger, in shares of the first."""
     size = max(z[0].real, 1e-6)
     return max(abs(z[1] / size - free[1]), abs(z[2] / size - free[2]))
 

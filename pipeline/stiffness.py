@@ -2,10 +2,10 @@
 
 Step one separates soft muscle from tendon, attachment and bone; step two bone from tendon. Fitted
 (ridge logistic regression; recipe: benchmarks/fit_stiffness.py) on all simulated sessions of 260
-guns, suites of seeds 53, 71, 97, 113 and 131, muscle weighing 90 %: a false alarm is the more common
-error. Cues, in order: how much better a tendon explains the wave than muscle does, log(1 + depth),
-log of the f0/2 amplitude over the first harmonic, kurtosis of z, bounce times peakedness, log(1 +
-cost of the fit); the last number of a row is the offset.
+guns, suites of seeds 53, 71, 97, 113 and 131, muscle weighing 90 %: a false alarm is the more
+common error. Cues, in order: how much better a tendon explains the wave than muscle does, log(1 +
+depth), log of the f0/2 amplitude over the first harmonic, kurtosis of z, bounce times peakedness,
+log(1 + cost of the fit); the last number of a row is the offset.
 """
 
 from __future__ import annotations
