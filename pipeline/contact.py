@@ -47,8 +47,8 @@ GOOD, DEGRADED, BAD = range(3)
 WORK_ON, WORK_OFF = 0.25, 0.15
 # Distance of the first three harmonics from their free-running values, as a share of the first.
 SHAPE_ON, SHAPE_OFF = 0.22, 0.14
-# Until this hand has been seen in air, what it does to the shape (up to 0.35, with a tenth of work,
-# in the suites) is no touch; 12 N on a tendon move the first harmonic alone by 0.5.
+# Until this hand has been seen in air, what it does to a known gun's shape (up to 0.35, with a
+# tenth of work, in the suites) is no touch; 12 N on a tendon move the first harmonic alone by 0.5.
 STRANGE_SHAPE = 2.0
 WORK_NONE = 0.05  # under this nothing is pushed back: a table, not tissue
 # Nor does a tendon that gives all back. After a second of work, a wave that is stiff and far from
@@ -199,8 +199,6 @@ def a_hand_may_do(z: NDArray[np.complex128], free: NDArray[np.complex128]) -> bo
 @njit(cache=True, nogil=True)
 def _update_contact(c: Record, work: float, shape: float, like_air: bool) -> None:
     """On at once, off after two hops: a bounce or a slip is not a lift."""
-    if c.learnt_hz <= 0.0:
-        shape /= STRANGE_SHAPE
     pushes = work > WORK_ON or (shape > SHAPE_ON and work > WORK_NONE and not like_air)
     free = work < WORK_OFF and (shape < SHAPE_OFF or work < WORK_NONE or like_air)
     if c.contact == 0 and pushes and c.motor == RUNNING:
@@ -353,7 +351,8 @@ def _step(c: Record, unit: Record, row: Record, model: NDArray[np.float64], qual
         c.contact = 0
         _lose(c)
     elif c.motor != STARTING or c.contact == 1:
-        _update_contact(c, work, shape, like_air)
+        strange = unit.calibrated == 1 and c.learnt_hz <= 0.0
+        _update_contact(c, work, shape / STRANGE_SHAPE if strange else shape, like_air)
     if c.contact == 0 and c.motor == RUNNING:
         held = c.bend_deg > HELD_DEG and work < WORK_OFF and a_hand_may_do(z, free)
         settled = c.hops_at_speed > STARTING_HOPS + 2

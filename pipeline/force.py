@@ -412,7 +412,9 @@ def update_force(
 
 @njit(cache=True, nogil=True)
 def hand_variance(c: Record, unit: Record, f_hz: float) -> float:
-    """Of log force by the wave, from not knowing what this hand does at f_hz."""
+    """Of log force by the wave, from not knowing what this hand does to a known gun at f_hz."""
+    if unit.calibrated == 0:
+        return 0.0
     if c.learnt_hz <= 0.0:
         return STRANGE_LOG_SD**2
     at_bench = max(abs(at_speed(unit, c.learnt_hz, unit.second)), LEAST_SECOND)

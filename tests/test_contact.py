@@ -131,10 +131,26 @@ def test_in_a_hand_that_is_not_known_the_current_has_the_say() -> None:
     assert in_hand(*unknown)[0] == pytest.approx(30.0, rel=0.1)
 
 
+@pytest.mark.parametrize(("calibrated", "touches"), [(1, False), (0, True)])
+def test_a_strange_hand_is_no_touch_but_an_unknown_gun_is_not_left_alone(
+    calibrated: int, touches: bool
+) -> None:
+    """A third off in shape, with a tenth of work, before any air."""
+    hops = in_air(12, 1.5 * SECOND, SHAKE_DEG, i_a=1.1 * I0_A)
+    hops["z_order"][:, 1] *= 0.75
+    units, state = np.zeros(1, force.UNIT), np.zeros(1, contact.CONTACT)
+    KNOWN.fill(units[0])
+    units["calibrated"] = calibrated
+    meaning = np.zeros(hops.size, contact.MEANING)
+    contact.interpret(state, units, STIFFNESS_MODEL, hops, meaning)
+    assert bool(meaning["contact"][5]) == touches
+    assert (state["learnt"][0] > 0) != touches
+
+
 def touched(work: float, shape: float, stiffness: float, worked: int) -> int:
     """Hops that contact lasts once the wave is like this, after `worked` hops of work."""
     state = np.zeros(1, contact.CONTACT)
-    state["motor"], state["stiffness"], state["learnt_hz"] = contact.RUNNING, stiffness, 30.0
+    state["motor"], state["stiffness"] = contact.RUNNING, stiffness
     for _ in range(worked):
         contact._update_contact(state[0], 1.0, 0.5, False)
     for hop in range(20):
