@@ -37,7 +37,7 @@ typedef struct {
     int64_t t_ns;
     double rate_hz, set_hz, f_hz, present;
     double complex z_order[ORDERS], i_order[2];
-    double mean[4], sd[4], z_skewness, z_kurtosis, z_peak_up, z_peak_down, a_hw[3], clipped;
+    double mean[4], sd[4], z_kurtosis, z_peak_up, z_peak_down, a_hw[3], clipped;
     int32_t flags, stuck, settled;
 } Hop;
 
@@ -137,14 +137,13 @@ static void accumulate(Signal *restrict s, const int16_t (*restrict lsb)[4], int
 static void fill(const Signal *s, const double *sums, Hop *row) {
     double w = fmax(sums[0], 1e-9), mz = sums[1] / w, mi = sums[9] / w;
     double m2 = fmax(sums[2] / w - mz * mz, 0.0), floor_ = fmax(m2, 1e-8);
-    double m3 = sums[3] / w - 3.0 * mz * sums[2] / w + 2.0 * mz * mz * mz;
     double m4 = sums[4] / w - 4.0 * mz * sums[3] / w + 6.0 * mz * mz * sums[2] / w -
                 3.0 * mz * mz * mz * mz;
     row->mean[0] = sums[5] / w, row->mean[1] = sums[7] / w, row->mean[2] = mz, row->mean[3] = mi;
     row->sd[0] = sqrt(fmax(sums[6] / w - row->mean[0] * row->mean[0], 0.0));
     row->sd[1] = sqrt(fmax(sums[8] / w - row->mean[1] * row->mean[1], 0.0));
     row->sd[2] = sqrt(m2), row->sd[3] = sqrt(fmax(sums[10] / w - mi * mi, 0.0));
-    row->z_skewness = m3 / pow(floor_, 1.5), row->z_kurtosis = m4 / (floor_ * floor_);
+    row->z_kurtosis = m4 / (floor_ * floor_);
     for (int h = 0; h < ORDERS; h++)
         row->z_order[h] = (sums[12 + 2 * h] + I * sums[13 + 2 * h]) * 2.0 / w;
     for (int h = 0; h < 2; h++) row->i_order[h] = (sums[24 + 2 * h] + I * sums[25 + 2 * h]) * 2.0 / w;
