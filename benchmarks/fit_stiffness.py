@@ -13,7 +13,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
-from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,7 @@ from devices.profile import load_profiles
 from pipeline import contact, force, wire
 from pipeline.calibration import CalibrationError
 from pipeline.capture import read_recording
-from pipeline.evaluation import calibrate_from_files, read_truth
+from pipeline.evaluation import bench_of, by_gun, calibrate_from_files, read_truth
 from pipeline.features import GENERIC, Calibration, signal_hops
 from pipeline.model import Frame
 from pipeline.stiffness import STIFFNESS_MODEL
@@ -116,12 +115,8 @@ def say_scores(name: str, b: Floats, x: Floats, tissue: NDArray[np.int64]) -> No
 
 def cues_of_gun(paths: Sequence[Path]) -> tuple[Floats, NDArray[np.int64]]:
     """Cues and tissue of all sessions of one gun."""
-    gun = calibration_of(_bench_of(paths[0]))
+    gun = calibration_of(bench_of(paths[0]))
     return _joined([cues_of(path, gun) for path in paths])
-
-
-def _bench_of(path: Path) -> Path:
-    return path.with_name(path.name.replace(".truth.json", ".bench.parquet")).resolve()
 
 
 def _joined(
@@ -134,8 +129,7 @@ def cues_of_suite(folder: Path, pool: Executor) -> tuple[Floats, NDArray[np.int6
     paths = sorted(folder.glob("*/*.truth.json"))
     if not paths:
         raise SystemExit(f"{folder} is no suite: python -m benchmarks.suite {folder} makes it")
-    guns = [list(of_gun) for _, of_gun in groupby(paths, key=_bench_of)]
-    return _joined(list(pool.map(cues_of_gun, guns)))
+    return _joined(list(pool.map(cues_of_gun, by_gun(paths))))
 
 
 def main(folders: Sequence[Path]) -> None:

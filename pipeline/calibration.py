@@ -379,9 +379,6 @@ def _corner(a: Floats, f_hz: Floats, pick: Callable[[Floats], float]) -> tuple[f
     return float(pick(a)), float(pick(np.log(f_hz / 36.0)))
 
 
-# ------------------------------------------------------------------------------------------- files
-
-
 # On the disk, and drawn.
 
 

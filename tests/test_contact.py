@@ -49,10 +49,11 @@ def learnt(*parts: np.ndarray) -> complex:
     return complex(*state["second_shift"])
 
 
-def interpreted(hops: np.ndarray) -> tuple[np.void, np.ndarray]:
-    """A known gun's state after these hops, and what each of them meant."""
+def interpreted(hops: np.ndarray, known: bool = True) -> tuple[np.void, np.ndarray]:
+    """A gun's state after these hops, and what each of them meant; `known` by its bench."""
     units, state = np.zeros(1, force.UNIT), np.zeros(1, contact.CONTACT)
     KNOWN.fill(units[0])
+    units["calibrated"] = known
     meaning = np.zeros(hops.size, contact.MEANING)
     contact.interpret(state, units, STIFFNESS_MODEL, hops, meaning)
     return state[0], meaning
@@ -131,20 +132,14 @@ def test_in_a_hand_that_is_not_known_the_current_has_the_say() -> None:
     assert in_hand(*unknown)[0] == pytest.approx(30.0, rel=0.1)
 
 
-@pytest.mark.parametrize(("calibrated", "touches"), [(1, False), (0, True)])
-def test_a_strange_hand_is_no_touch_but_an_unknown_gun_is_not_left_alone(
-    calibrated: int, touches: bool
-) -> None:
+@pytest.mark.parametrize("known", [True, False])
+def test_a_strange_hand_is_no_touch_but_an_unknown_gun_is_not_left_alone(known: bool) -> None:
     """A third off in shape, with a tenth of work, before any air."""
     hops = in_air(12, 1.5 * SECOND, SHAKE_DEG, i_a=1.1 * I0_A)
     hops["z_order"][:, 1] *= 0.75
-    units, state = np.zeros(1, force.UNIT), np.zeros(1, contact.CONTACT)
-    KNOWN.fill(units[0])
-    units["calibrated"] = calibrated
-    meaning = np.zeros(hops.size, contact.MEANING)
-    contact.interpret(state, units, STIFFNESS_MODEL, hops, meaning)
-    assert bool(meaning["contact"][5]) == touches
-    assert (state["learnt"][0] > 0) != touches
+    state, meaning = interpreted(hops, known)
+    assert bool(meaning["contact"][5]) != known
+    assert (state["learnt"] > 0) == known
 
 
 def touched(work: float, shape: float, stiffness: float, worked: int) -> int:

@@ -7,7 +7,13 @@ matched with the hazards of its truth (`truth`, `scoring`), and a `Report` count
 intervals. May import capture, calibration, monitor and further in.
 """
 
-from pipeline.evaluation.bench import DEFAULT_STROKE_M, calibrate_from_files, read_loadcell
+from pipeline.evaluation.bench import (
+    DEFAULT_STROKE_M,
+    bench_of,
+    by_gun,
+    calibrate_from_files,
+    read_loadcell,
+)
 from pipeline.evaluation.report import Report, wilson
 from pipeline.evaluation.running import Replayed, evaluate, replay
 from pipeline.evaluation.scoring import (
@@ -35,6 +41,8 @@ __all__ = [
     "Score",
     "SessionResult",
     "Truth",
+    "bench_of",
+    "by_gun",
     "calibrate_from_files",
     "evaluate",
     "raises_of",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,16 @@ from pipeline.capture import read_recording
 from pipeline.model import DeviceState, Frame
 
 DEFAULT_STROKE_M = 0.013  # middle of 10-16 mm (contract, "Physics to build on")
+
+
+def bench_of(truth: Path) -> Path:
+    """The bench recording of a labelled session, be it there or not."""
+    return truth.with_name(truth.name.removesuffix(".truth.json") + ".bench.parquet")
+
+
+def by_gun(truths: Sequence[Path]) -> list[tuple[Path, ...]]:
+    """Sessions of one gun share its bench: they go together, so that it is fitted once."""
+    return [tuple(each) for _, each in groupby(truths, key=lambda path: bench_of(path).resolve())]
 
 
 def read_loadcell(path: Path) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

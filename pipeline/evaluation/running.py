@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import groupby
 from pathlib import Path
 
 from pipeline import wire
 from pipeline.calibration import CalibrationError
 from pipeline.capture import read_recording
-from pipeline.evaluation.bench import calibrate_from_files
+from pipeline.evaluation.bench import bench_of, by_gun, calibrate_from_files
 from pipeline.evaluation.report import Report
 from pipeline.evaluation.scoring import SessionResult, score
 from pipeline.evaluation.truth import EvaluationError, read_truth
@@ -75,8 +74,7 @@ def evaluate(
         raise EvaluationError(
             f"{folder} holds no *.truth.json: give a folder of labelled recordings"
         )
-    # sessions of one gun share its bench: they go together, so that it is fitted once
-    guns = [tuple(each) for _, each in groupby(paths, key=lambda path: _bench(path).resolve())]
+    guns = by_gun(paths)
     work = partial(
         _evaluate_gun,
         strokes_m=strokes_m or {},
@@ -105,10 +103,6 @@ def _spread(
         yield from pool.map(work, guns)
 
 
-def _bench(path: Path) -> Path:
-    return path.with_name(path.name.removesuffix(".truth.json") + ".bench.parquet")
-
-
 def _evaluate_gun(
     paths: tuple[Path, ...],
     strokes_m: Mapping[str, float],
@@ -116,7 +110,7 @@ def _evaluate_gun(
     priors: Mapping[str, Calibration] | None,
 ) -> list[SessionResult]:
     """The sessions of one gun, in one calibration."""
-    calibrations, remarks = _calibrations(_bench(paths[0]), strokes_m)
+    calibrations, remarks = _calibrations(bench_of(paths[0]), strokes_m)
     results = []
     for path in paths:
         truth = read_truth(path)
