@@ -101,3 +101,18 @@ def test_what_is_chosen_stays_when_the_page_draws_itself_anew(
         expect(page.get_by_label("Gun")).to_have_value(GUN.device)
         page.get_by_role("button", name="Find").click()
         expect(page).to_have_url(re.compile(f"client=c-1.*gun={GUN.device}"))
+
+
+def test_on_a_phone_the_bar_of_what_is_ticked_stands_over_the_navigation(
+    browser: Browser, served: Served
+) -> None:
+    with window(browser, served.address + "/sessions", PHONE) as page:
+        ticks = page.get_by_role("checkbox")
+        for tick in (ticks.first, ticks.last):
+            tick.check()
+        bar, navigation = page.locator(".compare-bar"), page.locator(".header nav")
+        expect(bar.get_by_role("link", name="Compare")).to_be_visible()
+        below, above = bar.bounding_box(), navigation.bounding_box()
+        assert below is not None
+        assert above is not None
+        assert below["y"] + below["height"] <= above["y"]
