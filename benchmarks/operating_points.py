@@ -21,7 +21,12 @@ from pipeline.alarms import ROUNDING_NS
 from pipeline.evaluation import Report, SessionResult, Truth, read_truth
 from pipeline.evaluation.scoring import matches
 from pipeline.rules import ALARMS
-from pipeline.rules.conditions import SURE_SDS, TENDON_FORCE_N
+from pipeline.rules.conditions import (
+    HARD_SURE_SDS,
+    SURE_SDS,
+    TENDON_FORCE_N,
+    TENDON_STIFFNESS,
+)
 from pipeline.sites import GENERAL
 
 Hops = NDArray[np.void]
@@ -71,11 +76,13 @@ def _excess_surely(hops: Hops, sds: float) -> Bools:
 
 
 def _surely_over(hops: Hops, limit_n: float, sds: float) -> Bools:
-    return np.asarray(hops["contact"] & (hops["said_n"] - sds * hops["said_n_sd"] > limit_n))
+    hard = hops["stiffness"] > TENDON_STIFFNESS
+    doubt_n = np.where(hard, HARD_SURE_SDS, sds) * hops["said_n_sd"]
+    return np.asarray(hops["contact"] & (hops["said_n"] - doubt_n > limit_n))
 
 
 def _tendon(hops: Hops, stiffness: float) -> Bools:
-    heavy = hops["said_n"] + SURE_SDS * hops["said_n_sd"] >= TENDON_FORCE_N
+    heavy = hops["said_n"] + HARD_SURE_SDS * hops["said_n_sd"] >= TENDON_FORCE_N
     return np.asarray(hops["contact"] & (hops["stiffness"] > stiffness) & heavy)
 
 

@@ -241,8 +241,8 @@ def _free_row(at: NDArray[Any]) -> _FreeRow:
         complex(np.mean(at["z_order"][:, 3] * turn**2 / size)),
         complex(np.mean(at["z_order"][:, 4] * turn**3 / size)),
         float(np.median(at["mean"][:, 3])),
-        complex(np.mean(at["i_order"][:, 0] * turn)),
-        complex(np.mean(at["i_order"][:, 1] * turn**2)),
+        complex(np.mean(at["i_order"][:, 1] * turn)),
+        complex(np.mean(at["i_order"][:, 3] * turn**2)),
     )
 
 

@@ -28,6 +28,7 @@ from pipeline.force import (
     LEAST_SECOND,
     MOST_GIVEN,
     N_CUES,
+    N_TERMS,
     at_speed,
     free_harmonics,
     interpolate,
@@ -64,6 +65,10 @@ RELEARN = 0.05  # per hop: a time constant of 5 s; engineering choice, slow agai
 # over 0.4° in 98 % of the hops of 48 simulated operators; of a gun that lies still, the worst
 # sensor's noise (24 mg a sample at 1600 Hz) makes as much in 6 %.
 HELD_DEG = 0.4
+# A hand comes down in a quarter second or more, and at first pushes nothing back: the last hops in
+# air before a touch may be its beginning, and what they said is taken back. Engineering choice: a
+# window and half of one.
+BACK_HOPS, N_LEARNT = 2, 8
 LEARNT_ELSEWHERE = 1  # hops that what was learnt at another speed is worth
 SHIFT_MOST = 0.25  # of the first harmonic: no hand seen moved the second by more than 0.15
 RELEARN_MOST = 0.3  # a unit whose baseline has left its bench by more needs a new bench
@@ -95,10 +100,12 @@ CONTACT = np.dtype(
         ("i0_scale", "f8"),
         ("second_shift", "f8", 2),  # what this hand adds to the free run's second harmonic, complex
         ("third_shift", "f8", 2),
+        ("was_learnt", "f8", (BACK_HOPS, N_LEARNT)),  # the same of the last hops in air, in order
         ("p", "f8", N_PARAMETERS),
         ("force", "f8", FORCE_HOPS),
         ("force_var", "f8", FORCE_HOPS),
-        ("cues", "f8", (FORCE_HOPS, N_CUES)),
+        ("cues", "f8", N_CUES),
+        ("tissue", "f8", FORCE_HOPS),  # what each of the last windows alone is, 0 to 2
         ("raw_n", "f8"),
         ("stiffness", "f8"),
         *dwell.STATE,
@@ -149,6 +156,8 @@ def _update_motor(c: Record, row: Record, free_rms: float, work: float) -> None:
     else:
         c.hops_at_speed = 0
         c.learnt = min(c.learnt, LEARNT_ELSEWHERE)
+        for j in range(BACK_HOPS):
+            c.was_learnt[j, 0] = min(c.was_learnt[j, 0], LEARNT_ELSEWHERE)
     c.set_hz = row.set_hz
     if row.set_hz <= 0.0:
         c.motor = OFF
@@ -174,7 +183,7 @@ def looks_free(row: Record) -> bool:
     second = row.z_order[3] * turn * turn / z1
     in_phase = 0.05 < second.real < 0.4 and abs(second.imag) < 0.1
     quiet = abs(row.z_order[4]) < 0.06 * z1 and abs(row.z_order[0]) < 0.03 * z1
-    return bool(in_phase and quiet and abs(row.i_order[0]) < 0.4 * row.mean[3])
+    return bool(in_phase and quiet and abs(row.i_order[1]) < 0.4 * row.mean[3])
 
 
 @njit(cache=True, nogil=True)
@@ -218,6 +227,29 @@ def _update_contact(c: Record, work: float, shape: float, like_air: bool) -> Non
         c.hops_on = 0
         c.hops_off = 0
         c.warm = 0
+
+
+@njit(cache=True, nogil=True)
+def _note_learnt(c: Record) -> None:
+    """Keep what is known of the hand now, for BACK_HOPS hops."""
+    for j in range(BACK_HOPS - 1):
+        for k in range(N_LEARNT):
+            c.was_learnt[j, k] = c.was_learnt[j + 1, k]
+    now = c.was_learnt[BACK_HOPS - 1]
+    now[0], now[1], now[2], now[3] = c.learnt, c.learnt_hz, c.a1_scale, c.i0_scale
+    now[4], now[5] = c.second_shift[0], c.second_shift[1]
+    now[6], now[7] = c.third_shift[0], c.third_shift[1]
+
+
+@njit(cache=True, nogil=True)
+def _take_back_learnt(c: Record) -> None:
+    """Know of the hand what was known BACK_HOPS hops in air ago, if it was in air for so long."""
+    was = c.was_learnt[0]
+    if was[2] <= 0.0:
+        return
+    c.learnt, c.learnt_hz, c.a1_scale, c.i0_scale = int(was[0]), was[1], was[2], was[3]
+    c.second_shift[0], c.second_shift[1] = was[4], was[5]
+    c.third_shift[0], c.third_shift[1] = was[6], was[7]
 
 
 @njit(cache=True, nogil=True)
@@ -300,20 +332,31 @@ def _quality(row: Record) -> int:
 
 
 @njit(cache=True, nogil=True)
-def stiffness_of(cues: NDArray[np.float64], model: NDArray[np.float64]) -> float:
+def update_stiffness(c: Record, model: NDArray[np.float64]) -> None:
     """0 soft muscle, 1 tendon, 2 bone: two logistic steps, the least of the last windows' answers.
 
     A window is 0.5 s, and a bounce anywhere in it marks it: a tendon crossed in 0.7 s is in the
     windows of 1.2 s. All of the last ones agree for as long as it lasted, less or more than a hop.
     """
-    least = 2.0
+    for j in range(FORCE_HOPS - 1):
+        c.tissue[j] = c.tissue[j + 1]
+    tendon, bone = _evidence(c.cues, model[0]), _evidence(c.cues, model[1])
+    c.tissue[FORCE_HOPS - 1] = _logistic(tendon) * (1.0 + _logistic(bone))
+    c.stiffness = 2.0
     for j in range(FORCE_HOPS):
-        tendon, bone = model[0, N_CUES], model[1, N_CUES]
-        for k in range(N_CUES):
-            tendon += model[0, k] * cues[j, k]
-            bone += model[1, k] * cues[j, k]
-        least = min(least, _logistic(tendon) * (1.0 + _logistic(bone)))
-    return least
+        c.stiffness = min(c.stiffness, c.tissue[j])
+
+
+@njit(cache=True, nogil=True)
+def _evidence(cues: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
+    """Log odds: a quadratic in the cues, its weights in the order of `stiffness.terms`."""
+    total, at = weights[N_TERMS - 1], N_CUES
+    for i in range(N_CUES):
+        total += weights[i] * cues[i]
+        for k in range(i, N_CUES):
+            total += weights[at] * cues[i] * cues[k]
+            at += 1
+    return total
 
 
 @njit(cache=True, nogil=True)
@@ -352,8 +395,12 @@ def _step(c: Record, unit: Record, row: Record, model: NDArray[np.float64], qual
         _lose(c)
     elif c.motor != STARTING or c.contact == 1:
         strange = unit.calibrated == 1 and c.learnt_hz <= 0.0
+        was = c.contact
         _update_contact(c, work, shape / STRANGE_SHAPE if strange else shape, like_air)
+        if c.contact > was:
+            _take_back_learnt(c)
     if c.contact == 0 and c.motor == RUNNING:
+        _note_learnt(c)
         held = c.bend_deg > HELD_DEG and work < WORK_OFF and a_hand_may_do(z, free)
         settled = c.hops_at_speed > STARTING_HOPS + 2
         if (settled and (like_air or held)) or unit.calibrated == 0:
@@ -364,7 +411,7 @@ def _step(c: Record, unit: Record, row: Record, model: NDArray[np.float64], qual
         c.warm = 0
     elif c.contact == 1 and quality != BAD:
         update_force(c, unit, row, z, free, a1, a1_scale, row.mean[3] - i0)
-        c.stiffness = stiffness_of(c.cues, model)
+        update_stiffness(c, model)
     elif c.contact == 0:
         push_force(c, 0.0, FORCE_FLOOR_N**2)
         _lose(c)
@@ -404,7 +451,7 @@ def _fill(c: Record, row: Record, quality: int, out: Record) -> None:
     out.a_hv_m_s2 = math.sqrt(row.a_hw[0] ** 2 + row.a_hw[1] ** 2 + row.a_hw[2] ** 2)
     out.set_percussion_hz = row.set_hz
     for k in range(N_CUES):
-        out.cues[k] = c.cues[FORCE_HOPS - 1, k]
+        out.cues[k] = c.cues[k]
     out.raw_n = c.raw_n
 
 
@@ -418,7 +465,7 @@ def interpret(
 ) -> None:
     """Advance CONTACT `state` by HOP rows in order; `units` is UNIT by slot, `out` MEANING by row.
 
-    `model` is the stiffness model, float64 (2, N_CUES + 1): weights and offset of each step.
+    `model` is the stiffness model, float64 (2, N_TERMS): weights and offset of each step.
     """
     for j in range(hops.size):
         row = hops[j]

@@ -4,9 +4,9 @@ Numba kernels on the CONTACT state of a gun (pipeline.contact) and one HOP row; 
 only. In plain words: gliding along a limb turns the gun, because limbs are round. So a spot is an
 attitude, and the dwell is how far back the attitudes of this contact, second by second, all fit
 into one small cloud. How small depends on the hand: its tremor is read from the fastest changes of
-attitude, which gliding hardly makes. Nor may it scatter as a glide does. A single second outside is
-a slip. Off the spot, lifted or moved, the dwell drains: slowly at first, so that neither a short
-lift nor a slip starts it anew.
+attitude, which gliding hardly makes. Nor may it go to and fro as a glide does. A single second
+outside is a slip. Off the spot, lifted or moved, the dwell drains: slowly at first, so that neither
+a short lift nor a slip starts it anew.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BLOCK_HOPS = 4  # a second of contact is one point of the cloud
 BLOCKS = 40  # seconds remembered; who stays in one cloud for longer is on the spot without limit
 # Gliding 3 cm along a limb turns the gun by about 4-5° (limb radius 4-8 cm, and the wrist follows
 # part of it); a posture drifts by a degree or two in half a minute, some by four. Engineering
-# choice: from 3.5 to 4.5 the sessions for fitting had nearly the same dwells found; as the scatter
+# choice: from 3.5 to 4.5 the sessions for fitting had nearly the same dwells found; as swaying
 # tells glides as well, the widest.
 SPOT_DEG = 4.5
 # How wide the cloud of one-second means is for each degree of shake. Of a tremor with a correlation
@@ -34,12 +34,13 @@ SPOT_DEG = 4.5
 # their widths add as squares. 3.4 found the same.
 SHAKE_SPREAD = 3.1
 SPOT_DEG_MOST = 12.0  # the largest glide swings the gun by 30° (contract: 3-15° to each side)
-# A glide goes to and fro without end, a tremor does not: of two clouds of one width, the glide's
-# scatters more. Two thirds of the shake is a tremor's, and a fifth more for what 18 points tell; of
-# a posture, at most that of two places SPOT_DEG apart, 2.2°, and straight from one to the other
-# 1.3°. On the suite of seed 53, fewer points or less scatter lost dwells of hands with a tremor.
-SPOT_SD_DEG, SHAKE_SD = 1.8, 0.85
-SCATTER_BLOCKS = 18  # seconds: two strokes there and back, of 6 to 8 s
+# A glide no wider than the tremor goes to and fro, in 4 to 17 s: it follows itself a second later,
+# and is its own opposite some seconds after. Of 3° to each side, the least (contract), that makes
+# (2.7°)². Of tremor and posture 995 of 1,000 held seconds made less than this, in two suites of
+# which 97 of 100 glides that were taken for a stay made more; with 2.1 or 2.5 about as many were
+# found. Once a spot has had its advisory, a chance that looks like a glide must not end it.
+SWAY_BLOCKS, SWAY_DEG, SWAY_ASKED_S = 18, 2.35, 20.0
+FOLLOWS_LAG, RETURNS_LAGS = 1, (2, 5)  # seconds
 SHAKE_S = 5.0  # over so long the shake is averaged
 SHAKE_DEG_FIRST = 0.5
 SHAKE_STEP, SHAKE_STEP_DEG = 3.0, 1.0  # one jump counts as so many times the shake, or so much
@@ -59,6 +60,7 @@ STATE: Final = [
     ("n_blocks", "i4"),
     ("block_sum", "f8", 3),  # of the running block
     ("n_sum", "i4"),
+    ("sways", "i4"),
     ("dwell_s", "f8"),
     ("off_spot_s", "f8"),
 ]  # the part of CONTACT that is read and written here
@@ -174,6 +176,7 @@ def _keep_block(c: Record) -> None:
     for k in range(3):
         c.blocks[c.n_blocks, k] = c.block_sum[k] / BLOCK_HOPS
     c.n_blocks += 1
+    c.sways = int(_sways(c))
     _begin_block(c)
 
 
@@ -185,17 +188,43 @@ def _begin_block(c: Record) -> None:
 
 
 @njit(cache=True, nogil=True)
+def _sways(c: Record) -> bool:
+    """Whether the newest blocks go to and fro, as a glide does and a tremor does not."""
+    if c.n_blocks < SWAY_BLOCKS:
+        return False
+    last = c.n_blocks
+    first = last - SWAY_BLOCKS
+    mean = np.zeros(3)
+    for j in range(first, last):
+        for k in range(3):
+            mean[k] += float(c.blocks[j, k]) / SWAY_BLOCKS
+    follows = _together(c, mean, first, last, FOLLOWS_LAG)
+    returns = follows
+    for lag in range(RETURNS_LAGS[0], RETURNS_LAGS[1] + 1):
+        returns = min(returns, _together(c, mean, first, last, lag))
+    return bool(follows - returns > math.radians(SWAY_DEG) ** 2)
+
+
+@njit(cache=True, nogil=True)
+def _together(c: Record, mean: NDArray[np.float64], first: int, last: int, lag: int) -> float:
+    """Covariance of the blocks with those `lag` seconds later, of all axes together [rad²]."""
+    total = 0.0
+    for j in range(first, last - lag):
+        for k in range(3):
+            total += (float(c.blocks[j, k]) - mean[k]) * (float(c.blocks[j + lag, k]) - mean[k])
+    return total / (last - lag - first)
+
+
+@njit(cache=True, nogil=True)
 def _on_spot_s(c: Record) -> float:
     """How long, looking back from now, all blocks fit into one cloud; without limit if all do."""
     spread_deg = math.hypot(SPOT_DEG, SHAKE_SPREAD * c.shake_deg)
     widest = math.radians(min(spread_deg, SPOT_DEG_MOST))
-    most = math.radians(math.hypot(SPOT_SD_DEG, SHAKE_SD * c.shake_deg)) ** 2
     low, high, at = np.empty(_N_AXES), np.empty(_N_AXES), np.empty(_N_AXES)
     for q in range(_N_AXES):
         low[q] = high[q] = _along(c.block_sum[0], c.block_sum[1], c.block_sum[2], q) / c.n_sum
     on_spot_s = c.n_sum * HOP_S
-    slips = inside = 0
-    x = y = z = squares = 0.0
+    slips = 0
     for j in range(c.n_blocks - 1, -1, -1):
         bx, by, bz = float(c.blocks[j, 0]), float(c.blocks[j, 1]), float(c.blocks[j, 2])
         width = 0.0
@@ -209,10 +238,7 @@ def _on_spot_s(c: Record) -> float:
             continue
         for q in range(_N_AXES):
             low[q], high[q] = min(low[q], at[q]), max(high[q], at[q])
-        inside += 1
-        x, y, z, squares = x + bx, y + by, z + bz, squares + bx * bx + by * by + bz * bz
-        scatter = squares / inside - (x * x + y * y + z * z) / inside**2
-        if inside >= SCATTER_BLOCKS and scatter > most:
+        if c.sways == 1 and c.n_blocks - j >= SWAY_BLOCKS and c.dwell_s < SWAY_ASKED_S:
             return on_spot_s
         on_spot_s = (c.n_blocks - j) * BLOCK_HOPS * HOP_S + c.n_sum * HOP_S
     return math.inf

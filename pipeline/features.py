@@ -42,6 +42,7 @@ _LEARNT = (
     "i0_scale",
     "second_shift",
     "third_shift",
+    "was_learnt",
     "learnt",
     "learnt_hz",
 )  # of CONTACT: what a gun in air taught of itself

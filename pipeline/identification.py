@@ -119,7 +119,7 @@ def _explain(
     """Residuals (n, N_RESIDUALS) of each hop at its best; `p` as in `explain`."""
     units = np.zeros(1, force.UNIT)
     gun.fill(units[0])
-    out = np.empty((hops.size, waveform.N_RESIDUALS))
+    out = np.zeros((hops.size, waveform.N_RESIDUALS))
     explain(units, hops, load_n, p, anew, out)
     return out
 
@@ -161,4 +161,4 @@ def _loaded_stroke(unit: Record, row: Record) -> waveform.Stroke:
     z, free = np.zeros(3, np.complex128), np.zeros(3, np.complex128)
     force.relative_harmonics(row, a1, z)
     force.free_harmonics(unit, f, free)
-    return force.stroke_of(unit, row, z, free, a1, 1.0, row.mean[3] - i0)
+    return force.stroke_of(unit, row, z, free, a1, 1.0, row.mean[3] - i0, 0.0)

@@ -26,12 +26,13 @@ Record: TypeAlias = Any  # one element of a structured array; numba gives its fi
 
 HOP_S = 0.25  # contract, detection.md: "features, every hop of 0.25 s"
 STANDARD_GRAVITY_M_S2 = 9.80665  # exact, 3rd CGPM 1901
-N_SUMS = 28  # whole vectors of four; index 11 is not used
+N_SUMS = 32  # whole vectors of four; index 11 is not used
 # indices into the running sums
 _W, _Z1, _Z2, _Z3, _Z4, _X1, _X2, _Y1, _Y2, _I1, _I2 = range(11)
 _ZC = 12  # z·cos and −z·sin of orders ½, 1, 1½, 2, 3, 4: 12 sums
-_IC = 24  # current·cos and −current·sin of orders 1, 2: 4 sums
+_IC = 24  # current·cos and −current·sin of orders ½, 1, 1½, 2: 8 sums
 ORDERS = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0)  # multiples of the percussion frequency in HOP["z_order"]
+CURRENT_ORDERS = ORDERS[:4]  # and in HOP["i_order"]
 MIN_SAMPLES = 8  # a hop; more at every rate of the contract
 # Smallest share of a window's weight that must be present: below, half of the strokes are guessed.
 MIN_PRESENT = 0.5  # engineering choice
@@ -108,7 +109,7 @@ HOP = np.dtype(
         ("f_hz", "f8"),
         ("present", "f8"),  # share of the window's weight that has samples
         ("z_order", "c16", len(ORDERS)),  # one-sided amplitude [g] and phase at ORDERS · f_hz
-        ("i_order", "c16", 2),  # the same of the motor current [A] at 1 and 2 · f_hz
+        ("i_order", "c16", len(CURRENT_ORDERS)),  # the same of the motor current [A]
         ("mean", "f8", 4),  # x, y, z [g], current [A]
         ("sd", "f8", 4),
         ("z_kurtosis", "f8"),
@@ -289,14 +290,17 @@ def _fill_terms(
     v[_W], v[_Z1], v[_Z2], v[_Z3], v[_Z4] = 1.0, z, zz, zz * z, zz * zz
     v[_X1], v[_X2], v[_Y1], v[_Y2] = x, x * x, y, y * y
     v[_I1], v[_I2] = i, i * i
+    c1h, s1h = c1 * p_re - s1 * p_im, c1 * p_im + s1 * p_re
     v[_ZC], v[_ZC + 1] = z * p_re, z * p_im
     v[_ZC + 2], v[_ZC + 3] = z * c1, z * s1
-    v[_ZC + 4], v[_ZC + 5] = z * (c1 * p_re - s1 * p_im), z * (c1 * p_im + s1 * p_re)
+    v[_ZC + 4], v[_ZC + 5] = z * c1h, z * s1h
     v[_ZC + 6], v[_ZC + 7] = z * c2, z * s2
     v[_ZC + 8], v[_ZC + 9] = z * c3, z * s3
     v[_ZC + 10], v[_ZC + 11] = z * (c2 * c2 - s2 * s2), z * (2.0 * c2 * s2)
-    v[_IC], v[_IC + 1] = i * c1, i * s1
-    v[_IC + 2], v[_IC + 3] = i * c2, i * s2
+    v[_IC], v[_IC + 1] = i * p_re, i * p_im
+    v[_IC + 2], v[_IC + 3] = i * c1, i * s1
+    v[_IC + 4], v[_IC + 5] = i * c1h, i * s1h
+    v[_IC + 6], v[_IC + 7] = i * c2, i * s2
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -406,7 +410,7 @@ def _fill_moments(sums: NDArray[np.float64], row: Record) -> None:
     row.z_kurtosis = m4 / floor**2
     for h in range(len(ORDERS)):
         row.z_order[h] = complex(sums[_ZC + 2 * h], sums[_ZC + 2 * h + 1]) * 2.0 / w
-    for h in range(2):
+    for h in range(len(CURRENT_ORDERS)):
         row.i_order[h] = complex(sums[_IC + 2 * h], sums[_IC + 2 * h + 1]) * 2.0 / w
 
 

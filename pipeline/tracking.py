@@ -54,7 +54,7 @@ def track(s: Record, row: Record) -> None:
     # where the oscillator changed its frequency between the halves of the window, the phase leans
     lean = 2.0 * math.pi * HALF_LEVER * hop_s * (s.last_f_hz - now)
     upright = complex(math.cos(lean), -math.sin(lean))
-    z1, i1 = row.z_order[1] * upright, row.i_order[0] * upright
+    z1, i1 = row.z_order[1] * upright, row.i_order[1] * upright
     share = harmonic_share(row, _far_down(s, now))
     f = now
     if s.settled >= MEASURED and _loudness(row) > HEARD_SHARE:
@@ -93,7 +93,7 @@ def harmonic_share(row: Record, first_alone: bool) -> float:
 def _loudness(row: Record) -> float:
     """Share of the variance at f, of z or of the current, whichever has more."""
     z = 0.5 * abs(row.z_order[1]) ** 2 / max(row.sd[2] ** 2, 1e-6)
-    i = 0.5 * abs(row.i_order[0]) ** 2 / max(row.sd[3] ** 2, 1e-6)
+    i = 0.5 * abs(row.i_order[1]) ** 2 / max(row.sd[3] ** 2, 1e-6)
     return float(max(z, i))
 
 

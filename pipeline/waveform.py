@@ -18,6 +18,10 @@ not turn evenly: a motor whose winding drops R·i turns slower by R·i / K, so t
 f and 2f, times one number, is how far the crank runs ahead and behind (`swing`). And a hand on a
 soft grip lets the housing give way more at one harmonic than at another (`second`, `third`).
 
+A head may come down on every second stroke: on tendon and bone, and a heavy one at a low speed on
+firm muscle. Then two strokes are one period, and half orders of the percussion frequency belong to
+all that has been said. One stroke alone takes what bounces for a softer spring and a larger force.
+
 Lengths are in units of the crank radius r, angles in radians, accelerations in units of A.
 Numba kernels; numpy and numba only. No state beyond the warm start it is handed.
 """
@@ -33,12 +37,14 @@ from numpy.typing import NDArray
 
 POINTS = 32  # per stroke; harmonics up to the third are exact to 1e-3 with it
 N_PARAMETERS = 4  # log depth, log damping, crank angle, log mean force over I0
-N_RESIDUALS = 9
+N_RESIDUALS, N_OF_ONE = 13, 9  # of two strokes, which a bouncing head takes together; of one
 EXPONENT_HALVES = 3  # n = 3/2, Hertz; the mean force hardly depends on n between 1.2 and 2.5
 
-_THETA = 2.0 * math.pi * np.arange(POINTS) / POINTS
+_THETA = 2.0 * math.pi * np.arange(2 * POINTS) / POINTS
 _COS = np.array([np.cos(k * _THETA) for k in range(4)])
 _SIN = np.array([np.sin(k * _THETA) for k in range(4)])
+_COS_HALF = np.array([np.cos(k * _THETA) for k in (0.5, 1.5)])
+_SIN_HALF = np.array([np.sin(k * _THETA) for k in (0.5, 1.5)])
 
 # A gun's own numbers, by index of `Stroke.gun`: force at a depth of one crank radius and loss time
 # of what its head usually meets (the priors' middles), the swing of its crank [rad·rad/s per A],
@@ -61,6 +67,9 @@ LEAST_GIVE = 0.3  # no housing is held three times as firmly at 2f or 3f as at f
 STIFFNESS_LOG_SD, DAMPING_LOG_SD = 0.5, 0.5  # what tissues differ by; engineering choice, wide
 SIGNAL_SD = 0.02  # of A: hop-to-hop scatter of the free-running harmonics
 MODEL_SD = 0.03  # share of each harmonic the model leaves unexplained
+# And of the half orders besides: under the percussion frequency nothing is known of the hand.
+# Engineering choice: hands change the second harmonic by about as much.
+HALF_SD = 0.1
 CURRENT_LOG_SD = 0.15  # how well work explains current once calibrated
 STEPS_WARM, STEPS_COLD = 10, 15  # at most; a fit that gains no more ends before
 # where a search begins that knows nothing: depth in r, and angle of the crank
@@ -68,34 +77,50 @@ _STARTS = np.array([(x, angle) for x in (0.8, 2.0, 4.5) for angle in (-0.3, -0.9
 GOOD_ENOUGH = 12.0  # cost under which a warm start stands: twice the degrees of freedom, and some
 
 
+class Orders(NamedTuple):
+    """A complex amplitude for each order of the percussion frequency that is looked at.
+
+    The halves are those of a head that comes down on every second stroke; zero for others.
+    """
+
+    half: complex
+    first: complex
+    three_halves: complex
+    second: complex
+    third: complex
+
+
 class Stroke(NamedTuple):
     """What one window says of a stroke, and what is known of the gun.
 
-    z: (3,) harmonics of the housing acceleration over A, phases relative to the first. free: (3,)
-    the same in air, turned so that the second is real: θ = 0 is the crank at its outer end. ripple:
-    (2,) motor current at f and 2f [A], with the same phases, free_ripple: (2,) in air. `recoil`:
-    the housing's displacement in r per A of first harmonic. `rod`: second harmonic of the slider's
-    acceleration over the first. `torque`: the measured mean load torque in units of I0 · r, or < 0
-    where it is not known. `inertia_n`: I0 in newtons. gun: (N_GUN,).
+    z: of the housing acceleration over A, phases relative to the first. free: the same in air,
+    turned so that the second is real: θ = 0 is the crank at its outer end. current: of the motor,
+    up to 2f [A], with the same phases, free_current: in air. `recoil`: the housing's displacement
+    in r per A of first harmonic. `rod`: second harmonic of the slider's acceleration over the
+    first. `torque`: the measured mean load torque in units of I0 · r, or < 0 where it is not known.
+    `inertia_n`: I0 in newtons. gun: (N_GUN,). `strokes`: 2 where the head bounces, else 1. `doubt`:
+    the share of each order that is not known of this hand.
 
-    Of the head's spring and the tip on it, (3,) each, by harmonic. soft: what it gives way to, in r
-    per I0. passed: what of a force on the tip arrives at the housing, in units of the mean force's
-    effect. swell: what the tip moves in air over what the slider does.
+    Of the head's spring and the tip on it, soft: what it gives way to, in r per I0. passed: what of
+    a force on the tip arrives at the housing, in units of the mean force's effect. swell: what the
+    tip moves in air over what the slider does.
     """
 
-    z: NDArray[np.complex128]
-    free: NDArray[np.complex128]
-    ripple: NDArray[np.complex128]
-    free_ripple: NDArray[np.complex128]
+    z: Orders
+    free: Orders
+    current: Orders
+    free_current: Orders
     recoil: float
     rod: float
     f_hz: float
     torque: float
     inertia_n: float
     gun: NDArray[np.float64]
-    soft: NDArray[np.complex128]
-    passed: NDArray[np.complex128]
-    swell: NDArray[np.complex128]
+    soft: Orders
+    passed: Orders
+    swell: Orders
+    strokes: int
+    doubt: float
 
 
 @njit(cache=True, nogil=True)
@@ -105,82 +130,149 @@ def _over(a: complex, give: complex) -> complex:
 
 
 @njit(cache=True, nogil=True)
-def residuals(p: NDArray[np.float64], s: Stroke, out: NDArray[np.float64]) -> None:
-    """The nine residuals in units of their standard deviations. p: (N_PARAMETERS,)."""
-    depth = math.exp(p[0]) - 1.0
-    damping = math.exp(p[1])
-    force = math.exp(p[3])
-    omega = 2.0 * math.pi * s.f_hz
-    turn = complex(math.cos(p[2]), math.sin(p[2]))
-    z1, z2, z3 = s.z[0] * turn, s.z[1] * turn * turn, s.z[2] * turn * turn * turn
-    # the crank's angle is ahead of ωt by Re Σ e_k exp(ikθ), beyond what it is in air
-    swing = complex(-s.gun[SWING_IM], s.gun[SWING_RE]) / omega  # i·κ/ω
-    e1 = swing * (s.ripple[0] * turn - s.free_ripple[0])
-    e2 = 0.5 * swing * (s.ripple[1] * turn * turn - s.free_ripple[1])
-    second = s.rod
-    # what that adds to the harmonics of the slider's way, cos θ + second/4 · cos 2θ, to first order
-    more1 = complex(0.0, -0.5) * e2 + complex(0.0, 0.25 * second) * e1.conjugate()
-    more2 = complex(0.0, 0.5) * e1
-    more3 = complex(0.0, 0.5) * e2 + complex(0.0, 0.25 * second) * e1
-    give2 = complex(s.gun[SECOND_RE], s.gun[SECOND_IM])
-    give3 = complex(s.gun[THIRD_RE], s.gun[THIRD_IM])
-    # the head is squeezed by what pushed the housing, as far as it is seen there
-    d1 = s.swell[0] + more1 - s.recoil * z1 - s.soft[0] * (s.free[0] + more1 - z1)
-    pushed = _over(s.free[1] - z2, give2) + 4.0 * more2
-    d2 = 0.25 * second * s.swell[1] + more2 - 0.25 * s.recoil * z2 - s.soft[1] * pushed
-    pushed = _over(s.free[2] - z3, give3) + 9.0 * more3
-    d3 = more3 - s.recoil * z3 / 9.0 - s.soft[2] * pushed
-    f0 = f1r = f1i = f2r = f2i = f3r = f3i = 0.0
-    for j in range(POINTS):
-        ca, sa, cb, sb, cc, sc = (
-            _COS[1, j],
-            _SIN[1, j],
-            _COS[2, j],
-            _SIN[2, j],
-            _COS[3, j],
-            _SIN[3, j],
-        )
-        x = depth + d1.real * ca - d1.imag * sa + d2.real * cb - d2.imag * sb
-        x += d3.real * cc - d3.imag * sc
+def _turned(a: Orders, angle: float) -> Orders:
+    """The same with phases counted from an angle of the crank."""
+    half = complex(math.cos(0.5 * angle), math.sin(0.5 * angle))
+    one = half * half
+    two = one * one
+    return Orders(
+        a.half * half,
+        a.first * one,
+        a.three_halves * half * one,
+        a.second * two,
+        a.third * two * one,
+    )
+
+
+@njit(cache=True, nogil=True)
+def _uneven(s: Stroke, current: Orders) -> Orders:
+    """What an uneven crank adds to the slider's way, cos θ + rod/4 · cos 2θ, to first order."""
+    # its angle is ahead of ωt by Re Σ e_k exp(ikθ), beyond what it is in air
+    swing = complex(-s.gun[SWING_IM], s.gun[SWING_RE]) / (2.0 * math.pi * s.f_hz)  # i·κ/ω
+    e_half, e_three = 2.0 * swing * current.half, swing * current.three_halves / 1.5
+    e1 = swing * (current.first - s.free_current.first)
+    e2 = 0.5 * swing * (current.second - s.free_current.second)
+    return Orders(
+        0.5j * (e_half.conjugate() - e_three) + 0.25j * s.rod * e_three.conjugate(),
+        -0.5j * e2 + 0.25j * s.rod * e1.conjugate(),
+        0.5j * e_half + 0.25j * s.rod * e_half.conjugate(),
+        0.5j * e1,
+        0.5j * e2 + 0.25j * s.rod * e1,
+    )
+
+
+@njit(cache=True, nogil=True)
+def _gives(gun: NDArray[np.float64]) -> Orders:
+    """What the housing gives way to, over what at the first.
+
+    Between f and 2f along the logarithm of the frequency; of what it does below f nothing is known.
+    """
+    second = complex(gun[SECOND_RE], gun[SECOND_IM])
+    between = 1.0 + (second - 1.0) * math.log2(1.5)
+    return Orders(1.0 + 0j, 1.0 + 0j, between, second, complex(gun[THIRD_RE], gun[THIRD_IM]))
+
+
+@njit(cache=True, nogil=True)
+def _squeezed(s: Stroke, z: Orders, more: Orders, give: Orders) -> Orders:
+    """How deep the head is in the tissue, without the mean: slider and housing, less its own give.
+
+    The head is squeezed by what pushed the housing, as far as it is seen there.
+    """
+    push1 = s.free.first - z.first + more.first
+    push2 = _over(s.free.second - z.second, give.second) + 4.0 * more.second
+    push3 = _over(s.free.third - z.third, give.third) + 9.0 * more.third
+    first = s.swell.first + more.first - s.recoil * z.first - s.soft.first * push1
+    second = 0.25 * s.rod * s.swell.second + more.second
+    second -= 0.25 * s.recoil * z.second + s.soft.second * push2
+    third = more.third - s.recoil * z.third / 9.0 - s.soft.third * push3
+    if s.strokes == 1:
+        return Orders(0j, first, 0j, second, third)
+    push1 = 0.25 * more.half - _over(z.half, give.half)
+    push3 = 2.25 * more.three_halves - _over(z.three_halves, give.three_halves)
+    half = more.half - 4.0 * s.recoil * z.half - s.soft.half * push1
+    three = more.three_halves - s.recoil * z.three_halves / 2.25 - s.soft.three_halves * push3
+    return Orders(half, first, three, second, third)
+
+
+@njit(cache=True, nogil=True)
+def _push(depth: float, damping: float, d: Orders, strokes: int) -> tuple[float, Orders]:
+    """Sum of the tissue's push over the points of the strokes, and its sums by order."""
+    f0 = f1r = f1i = f2r = f2i = f3r = f3i = hr = hi = tr = ti = 0.0
+    for j in range(strokes * POINTS):
+        c1, s1, c2, s2 = _COS[1, j], _SIN[1, j], _COS[2, j], _SIN[2, j]
+        c3, s3 = _COS[3, j], _SIN[3, j]
+        x = depth + d.first.real * c1 - d.first.imag * s1 + d.second.real * c2 - d.second.imag * s2
+        x += d.third.real * c3 - d.third.imag * s3
+        if strokes == 2:
+            x += d.half.real * _COS_HALF[0, j] - d.half.imag * _SIN_HALF[0, j]
+            x += d.three_halves.real * _COS_HALF[1, j] - d.three_halves.imag * _SIN_HALF[1, j]
         if x <= 0.0:
             continue
-        speed = -d1.real * sa - d1.imag * ca - 2.0 * (d2.real * sb + d2.imag * cb)
-        speed -= 3.0 * (d3.real * sc + d3.imag * cc)
+        speed = -d.first.real * s1 - d.first.imag * c1
+        speed -= 2.0 * (d.second.real * s2 + d.second.imag * c2)
+        speed -= 3.0 * (d.third.real * s3 + d.third.imag * c3)
+        if strokes == 2:
+            three = d.three_halves.real * _SIN_HALF[1, j] + d.three_halves.imag * _COS_HALF[1, j]
+            speed -= 0.5 * (d.half.real * _SIN_HALF[0, j] + d.half.imag * _COS_HALF[0, j])
+            speed -= 1.5 * three
         push = x * math.sqrt(x) * (1.0 + damping * speed)
         if push <= 0.0:
             continue
         f0 += push
-        f1r += push * ca
-        f1i -= push * sa
-        f2r += push * cb
-        f2i -= push * sb
-        f3r += push * cc
-        f3i -= push * sc
-    scale = 2.0 * force / max(f0, 1e-12)
-    p1 = s.passed[0] * complex(f1r, f1i)
-    p2 = s.passed[1] * complex(f2r, f2i)
-    p3 = s.passed[2] * complex(f3r, f3i)
-    work = p1.imag + 0.5 * second * p2.imag
-    e1 = z1 - s.free[0] - (more1 - scale * p1)
-    e2 = z2 - s.free[1] - give2 * (4.0 * more2 - scale * p2)
-    e3 = z3 - s.free[2] - give3 * (9.0 * more3 - scale * p3)
-    sd1 = SIGNAL_SD + MODEL_SD * abs(z1)
-    sd2 = SIGNAL_SD + MODEL_SD * (abs(z1) + abs(z2)) * 0.5
-    out[0], out[1] = e1.real / sd1, e1.imag / sd1
-    out[2], out[3] = e2.real / sd2, e2.imag / sd2
-    out[4], out[5] = e3.real / sd2, e3.imag / sd2
-    out[6] = (p[3] - 1.5 * p[0] + math.log(s.inertia_n / s.gun[FIRMNESS_N])) / STIFFNESS_LOG_SD
-    out[7] = (p[1] - math.log(s.gun[LOSS_S] * omega)) / DAMPING_LOG_SD
-    out[8] = 0.0
-    if s.torque > 0.0:
-        modelled = max(0.5 * scale * work, 1e-3)
-        out[8] = math.log(s.torque / modelled) / CURRENT_LOG_SD
+        f1r, f1i = f1r + push * c1, f1i - push * s1
+        f2r, f2i = f2r + push * c2, f2i - push * s2
+        f3r, f3i = f3r + push * c3, f3i - push * s3
+        if strokes == 2:
+            hr, hi = hr + push * _COS_HALF[0, j], hi - push * _SIN_HALF[0, j]
+            tr, ti = tr + push * _COS_HALF[1, j], ti - push * _SIN_HALF[1, j]
+    return f0, Orders(
+        complex(hr, hi), complex(f1r, f1i), complex(tr, ti), complex(f2r, f2i), complex(f3r, f3i)
+    )
 
 
 @njit(cache=True, nogil=True)
-def _cost(r: NDArray[np.float64]) -> float:
+def residuals(p: NDArray[np.float64], s: Stroke, out: NDArray[np.float64]) -> None:
+    """The residuals in units of their standard deviations. p: (N_PARAMETERS,).
+
+    out: (N_RESIDUALS,), of which what belongs to two strokes is left alone for one.
+    """
+    z, give = _turned(s.z, p[2]), _gives(s.gun)
+    more = _uneven(s, _turned(s.current, p[2]))
+    d = _squeezed(s, z, more, give)
+    total, push = _push(math.exp(p[0]) - 1.0, math.exp(p[1]), d, s.strokes)
+    scale = 2.0 * math.exp(p[3]) / max(total, 1e-12)
+    push1, push2 = scale * s.passed.first * push.first, scale * s.passed.second * push.second
+    push3 = scale * s.passed.third * push.third
+    share, size1 = MODEL_SD + s.doubt, abs(z.first)
+    sd2 = SIGNAL_SD + 0.5 * share * (size1 + abs(z.second))
+    _put(out, 0, z.first - s.free.first - (more.first - push1), SIGNAL_SD + share * size1)
+    _put(out, 2, z.second - s.free.second - give.second * (4.0 * more.second - push2), sd2)
+    _put(out, 4, z.third - s.free.third - give.third * (9.0 * more.third - push3), sd2)
+    log_loss = math.log(s.gun[LOSS_S] * 2.0 * math.pi * s.f_hz)
+    out[6] = (p[3] - 1.5 * p[0] + math.log(s.inertia_n / s.gun[FIRMNESS_N])) / STIFFNESS_LOG_SD
+    out[7] = (p[1] - log_loss) / DAMPING_LOG_SD
+    out[8] = 0.0
+    if s.torque > 0.0:
+        modelled = max(0.5 * (push1.imag + 0.5 * s.rod * push2.imag), 1e-3)
+        out[8] = math.log(s.torque / modelled) / CURRENT_LOG_SD
+    if s.strokes == 2:
+        share = 0.5 * (share + HALF_SD)
+        left = z.half - give.half * (0.25 * more.half - scale * s.passed.half * push.half)
+        _put(out, N_OF_ONE, left, SIGNAL_SD + share * (size1 + abs(z.half)))
+        push3 = scale * s.passed.three_halves * push.three_halves
+        left = z.three_halves - give.three_halves * (2.25 * more.three_halves - push3)
+        _put(out, N_OF_ONE + 2, left, SIGNAL_SD + share * (size1 + abs(z.three_halves)))
+
+
+@njit(cache=True, nogil=True)
+def _put(out: NDArray[np.float64], at: int, left: complex, sd: float) -> None:
+    out[at], out[at + 1] = left.real / sd, left.imag / sd
+
+
+@njit(cache=True, nogil=True)
+def _cost(r: NDArray[np.float64], n: int) -> float:
     total = 0.0
-    for j in range(N_RESIDUALS):
+    for j in range(n):
         total += r[j] * r[j]
     return total
 
@@ -243,17 +335,18 @@ def _copy_row(a: NDArray[np.float64], out: NDArray[np.float64]) -> None:
 def _normal_equations(
     jacobian: NDArray[np.float64],
     r: NDArray[np.float64],
+    n: int,
     normal: NDArray[np.float64],
     gradient: NDArray[np.float64],
 ) -> None:
     for i in range(N_PARAMETERS):
         for k in range(N_PARAMETERS):
             total = 0.0
-            for j in range(N_RESIDUALS):
+            for j in range(n):
                 total += jacobian[j, i] * jacobian[j, k]
             normal[i, k] = total
         gradient[i] = 0.0
-        for j in range(N_RESIDUALS):
+        for j in range(n):
             gradient[i] += jacobian[j, i] * r[j]
 
 
@@ -265,6 +358,7 @@ def refine(
 
     The first `moving` parameters are looked for, the others stay: 3 where the force is known.
     """
+    n = N_OF_ONE if s.strokes == 1 else N_RESIDUALS
     r = np.zeros(N_RESIDUALS)
     trial = np.zeros(N_RESIDUALS)
     jacobian = np.zeros((N_RESIDUALS, N_PARAMETERS))
@@ -272,16 +366,16 @@ def refine(
     move = np.zeros(N_PARAMETERS)
     q = np.zeros(N_PARAMETERS)
     residuals(p, s, r)
-    cost = _cost(r)
+    cost = _cost(r, n)
     damp = 1e-3
     for _ in range(steps):
         for k in range(moving):
             _copy_row(p, q)
             q[k] += 1e-4
             residuals(q, s, trial)
-            for j in range(N_RESIDUALS):
+            for j in range(n):
                 jacobian[j, k] = (trial[j] - r[j]) * 1e4
-        _normal_equations(jacobian, r, normal, move)
+        _normal_equations(jacobian, r, n, normal, move)
         _copy(normal, damped)
         for k in range(N_PARAMETERS):
             damped[k, k] += damp * normal[k, k] + 1e-9
@@ -290,7 +384,7 @@ def refine(
         for k in range(N_PARAMETERS):
             q[k] = p[k] - min(max(move[k], -1.0), 1.0)
         residuals(q, s, trial)
-        better = _cost(trial)
+        better = _cost(trial, n)
         if better < cost:
             gain = cost - better
             _copy_row(q, p)
@@ -315,7 +409,7 @@ def _lay_start(
     p[3] = force
     if moving == N_PARAMETERS:
         turn = complex(math.cos(angle), math.sin(angle))
-        p[3] = math.log(max(0.2, abs(s.z[0] * turn - 1.0)))
+        p[3] = math.log(max(0.2, abs(s.z.first * turn - 1.0)))
 
 
 @njit(cache=True, nogil=True)

@@ -103,64 +103,105 @@ def percussion_hz(z: Floats, rate_hz: float, set_hz: float) -> float:
     return float(candidates[np.argmax(comb)])
 
 
-def waveform_residuals(p: Floats, stroke: Stroke, points: int = 32) -> Floats:
-    """The nine residuals for parameters p (…, 4), from the equations in pipeline.waveform.
+ORDERS = np.array([0.5, 1.0, 1.5, 2.0, 3.0])
+HARMONICS = np.arange(1, 4)
 
-    Curves over one stroke are drawn point by point and their harmonics are taken by FFT.
+
+def waveform_residuals(p: Floats, stroke: Stroke, points: int = 32) -> Floats:
+    """The residuals for parameters p (…, 4), from the equations in pipeline.waveform.
+
+    Curves over two strokes are drawn point by point and their orders are taken by FFT.
     """
     depth, damping = np.exp(p[..., 0]) - 1.0, np.exp(p[..., 1])
-    force = np.exp(p[..., 3])
-    k = np.arange(1, 4)
-    z = stroke.z * np.exp(1j * k * p[..., 2, None])
-    crank = np.array([1.0, stroke.rod, 0.0])
+    k = ORDERS
+    bounces = stroke.strokes == 2
+    whole = np.array([bounces, True, bounces, True, True])
+    z = np.array(stroke.z) * np.exp(1j * k * p[..., 2, None])
+    crank = np.array([0.0, 1.0, 0.0, stroke.rod, 0.0])
     ahead = swing_of(p, stroke, points)
     firm, loss_s, _, _, second_re, second_im, third_re, third_im = stroke.gun[:8]
-    give = np.array([1.0, complex(second_re, second_im), complex(third_re, third_im)])
+    second = complex(second_re, second_im)
+    between = 1.0 + (second - 1.0) * np.log(1.5) / np.log(2.0)
+    give = np.array([1.0, 1.0, between, second, complex(third_re, third_im)])
     # what squeezed the head is what moved the housing
-    squeeze = (stroke.free - z) * give.conj() / np.maximum(np.abs(give) ** 2, 0.3**2) + k**2 * ahead
-    way = (crank * stroke.swell - stroke.recoil * z) / k**2 + ahead - stroke.soft * squeeze
-    push, crank_speed = hunt_crossley(depth, damping, way, crank / k**2, points)
+    squeeze = (np.array(stroke.free) - z) * give.conj() / np.maximum(np.abs(give) ** 2, 0.3**2)
+    squeeze = squeeze + k**2 * ahead
+    way = (crank * np.array(stroke.swell) - stroke.recoil * z) / k**2 + ahead
+    way = whole * (way - np.array(stroke.soft) * squeeze)
+    push, crank_speed = hunt_crossley(depth, damping, way, crank / k**2, points, k)
     total = np.maximum(push.mean(axis=-1), 1e-12 / points)
-    push_force = push * (force / total)[..., None]
-    passed = stroke.passed * 2.0 * np.fft.fft(push_force, axis=-1)[..., 1:4] / points
-    error = z - (stroke.free + give * (k**2 * ahead - passed))
-    size = np.abs(stroke.z)
-    sd = np.array([0.02 + 0.03 * size[0]] + 2 * [0.02 + 0.015 * (size[0] + size[1])])
-    shape = np.stack((error.real / sd, error.imag / sd), axis=-1).reshape(*p.shape[:-1], 6)
+    push_force = push * (np.exp(p[..., 3]) / total)[..., None]
+    passed = np.array(stroke.passed) * amplitudes(push_force, k)
+    error = z - (np.array(stroke.free) + give * (k**2 * ahead - passed))
+    half, one, three, two, _ = np.abs(np.array(stroke.z))
+    share = 0.03 + stroke.doubt
+    sd2 = 0.02 + 0.5 * share * (one + two)
+    sd = np.array([0.02 + share * one, sd2, sd2])
     stiffness = (p[..., 3] - 1.5 * p[..., 0] + np.log(stroke.inertia_n / firm)) / 0.5
     loss = (p[..., 1] - np.log(loss_s * 2.0 * np.pi * stroke.f_hz)) / 0.5
-    turn = np.exp(1j * k[:, None] * 2.0 * np.pi * np.arange(points) / points)
-    work = np.maximum((np.real(passed @ turn) * crank_speed).mean(axis=-1), 1e-3)
+    turn = np.exp(1j * k[:, None] * angles(points, k))
+    whole_only = np.array([0.0, 1.0, 0.0, 1.0, 1.0])
+    work = np.maximum((np.real((whole_only * passed) @ turn) * crank_speed).mean(axis=-1), 1e-3)
     current = np.log(stroke.torque / work) / 0.15 if stroke.torque > 0 else np.zeros_like(work)
-    return np.concatenate((shape, np.stack((stiffness, loss, current), axis=-1)), axis=-1)
+    sd_half = 0.02 + 0.5 * (share + 0.1) * (one + np.array([half, three]))
+    return np.concatenate(
+        (
+            _pairs(error[..., [1, 3, 4]] / sd),
+            np.stack((stiffness, loss, current), axis=-1),
+            _pairs(error[..., [0, 2]] / sd_half) * float(bounces),
+        ),
+        axis=-1,
+    )
+
+
+def _pairs(a: Complexes) -> Floats:
+    """Real and imaginary parts in turn."""
+    return np.stack((a.real, a.imag), axis=-1).reshape(*a.shape[:-1], -1)
+
+
+def angles(points: int, orders: Floats) -> Floats:
+    """Of the crank: `points` a stroke, over two strokes where orders are halves."""
+    strokes = 2 if np.any(orders % 1.0) else 1
+    return np.asarray(2.0 * np.pi * np.arange(strokes * points) / points)
+
+
+def amplitudes(curve: Floats, orders: Floats) -> Complexes:
+    """One-sided amplitudes of a curve (…, n) over one stroke, or two where orders are halves."""
+    strokes = 2 if np.any(orders % 1.0) else 1
+    spectrum = 2.0 * np.fft.fft(curve, axis=-1) / curve.shape[-1]
+    return np.asarray(spectrum[..., (strokes * orders).astype(int)])
 
 
 def swing_of(p: Floats, stroke: Stroke, points: int) -> Complexes:
-    """Harmonics 1 to 3 of how far the slider is ahead because its crank is: (…, 3), over r.
+    """By how much the slider is ahead because its crank is: (…, 5), over r.
 
     To first order in the angle: the slider's speed times the angle, point by point.
     """
-    k = np.arange(1, 3)
-    extra = stroke.ripple * np.exp(1j * k * p[..., 2, None]) - stroke.free_ripple
+    k = ORDERS[:4]
+    extra = np.array(stroke.current[:4]) * np.exp(1j * k * p[..., 2, None])
+    extra = extra - np.array(stroke.free_current[:4])
     kappa = complex(stroke.gun[2], stroke.gun[3])
     angle = 1j * kappa / (2.0 * np.pi * stroke.f_hz * k) * extra
-    theta = 2.0 * np.pi * np.arange(points) / points
-    turn = np.exp(1j * k[:, None] * theta)
+    theta = angles(points, ORDERS)
     slider_speed = -np.sin(theta) - 0.5 * stroke.rod * np.sin(2.0 * theta)
-    way = np.real(angle @ turn) * slider_speed
-    return np.asarray(2.0 * np.fft.fft(way, axis=-1)[..., 1:4] / points)
+    way = np.real(angle @ np.exp(1j * k[:, None] * theta)) * slider_speed
+    return amplitudes(way, ORDERS)
 
 
 def hunt_crossley(
-    depth: Floats, damping: Floats, way: Complexes, crank_way: Complexes, points: int
+    depth: Floats,
+    damping: Floats,
+    way: Complexes,
+    crank_way: Complexes,
+    points: int,
+    orders: Floats = HARMONICS,
 ) -> tuple[Floats, Floats]:
-    """Hunt and Crossley's force over one stroke (any scale), and the crank's speed.
+    """Hunt and Crossley's force (any scale), and the crank's speed.
 
-    `way`: complex amplitudes of what the head moves into the tissue, by harmonic.
+    `way`: complex amplitudes of what the head moves into the tissue, by order.
     """
-    k = np.arange(1, 4)[:, None]
-    turn = np.exp(1j * k * 2.0 * np.pi * np.arange(points) / points)
+    turn = np.exp(1j * orders[:, None] * angles(points, orders))
     x = depth[..., None] + np.real(way @ turn)
-    speed = np.real((1j * k[:, 0] * way) @ turn)
+    speed = np.real((1j * orders * way) @ turn)
     pushes = np.maximum(x, 0.0) ** 1.5 * (1.0 + damping[..., None] * speed)
-    return np.maximum(pushes, 0.0), np.real((1j * k[:, 0] * crank_way) @ turn)
+    return np.maximum(pushes, 0.0), np.real((1j * orders * crank_way) @ turn)

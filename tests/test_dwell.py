@@ -80,6 +80,42 @@ def test_a_glide_no_wider_than_the_tremor_is_moving(period_s: float, seed: int) 
     assert clock(attitudes(along + glide, across)).max() < 20.0
 
 
+def test_a_stay_that_has_had_its_advisory_is_not_taken_for_a_glide() -> None:
+    """What looks like a glide by chance, or is a patient's breath, must not end an overdwell."""
+    along = np.where(T_S < 21.0, 0.0, 3.0 * np.sin(2.0 * math.pi * T_S / 5.0))
+    tremble, across = tremor(2.0, 0).T
+    assert clock(attitudes(along + tremble, across)).max() > 30.0
+
+
+@settings(deadline=None)
+@given(
+    st.integers(0, dwell.BLOCKS),
+    st.floats(0.0, 4.0),
+    st.floats(3.0, 12.0),
+    st.floats(0.0, 3.0),
+    st.integers(0, 2**32 - 1),
+)
+def test_swaying_is_that_of_a_slow_twin(
+    blocks: int, swing_deg: float, period_s: float, noise_deg: float, seed: int
+) -> None:
+    """Each second against the one after it and those two to five after it, in numpy."""
+    rng = np.random.default_rng(seed)
+    glide = swing_deg * np.sin(2.0 * math.pi * np.arange(blocks) / period_s)
+    noise = rng.normal(0.0, noise_deg, (2, blocks))
+    points = attitudes(glide + noise[0], noise[1]).astype(np.float32)
+    state = np.zeros(1, CONTACT)
+    state["n_blocks"], state["blocks"][0, :blocks] = blocks, points
+    last = points[-dwell.SWAY_BLOCKS :].astype(np.float64)
+    off = last - last.mean(axis=0) if blocks else last
+    follows, *later = (
+        float((off[:-lag] * off[lag:]).sum()) / max(len(off) - lag, 1) for lag in range(1, 6)
+    )
+    much = math.degrees(math.sqrt(max(follows - min(follows, *later), 0.0)))
+    if abs(much - dwell.SWAY_DEG) > 1e-6:
+        expected = blocks >= dwell.SWAY_BLOCKS and much > dwell.SWAY_DEG
+        assert dwell._sways(state[0]) is expected
+
+
 def test_small_circles_are_staying() -> None:
     turn = 2.0 * math.pi * 0.6 * T_S
     assert clock(attitudes(1.5 * np.cos(turn), 1.5 * np.sin(turn))).max() > 39.0

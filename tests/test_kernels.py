@@ -78,7 +78,7 @@ def test_orders_are_those_of_a_direct_transform(watched: Watched) -> None:
             assert row["z_order"][j] == pytest.approx(
                 naive.lock_in(v[:, 2], theta, order, weights), abs=1e-10
             )
-        for j, order in enumerate((1.0, 2.0)):
+        for j, order in enumerate(kernels.CURRENT_ORDERS):
             assert row["i_order"][j] == pytest.approx(
                 naive.lock_in(v[:, 3], theta, order, weights), abs=1e-10
             )

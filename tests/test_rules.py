@@ -138,6 +138,8 @@ CASES = [
     ("EXCESS_PRESSURE", {"contact_force_n": 60.1, "contact_force_n_sd": 20.0}, False, TRUE),
     ("EXCESS_PRESSURE", {"contact_force_n": 46.0, "contact_force_n_sd": 20.0}, True, TRUE),
     ("EXCESS_PRESSURE", {"contact_force_n_sd": math.nan}, False, UNKNOWN),
+    ("EXCESS_PRESSURE", {"contact_force_n": 50.9, "stiffness": 1.0}, False, FALSE),
+    ("EXCESS_PRESSURE", {"contact_force_n": 51.1, "stiffness": 1.0}, False, TRUE),
     ("EXCESS_PRESSURE", {"contact_force_n": 46.0}, True, TRUE),
     ("EXCESS_PRESSURE", {"contact_force_n": 44.9}, True, FALSE),
     ("EXCESS_PRESSURE", {"contact_force_n": 60.0, "contact": False}, True, FALSE),
@@ -149,7 +151,7 @@ CASES = [
     ("EXTREME_PRESSURE", {"contact_force_n": 50.6, "site": "face"}, False, TRUE),
     ("TENDON_PROXIMITY", {"stiffness": 0.51, "contact_force_n": 12.0}, False, TRUE),
     ("TENDON_PROXIMITY", {"stiffness": 0.5, "contact_force_n": 20.0}, False, FALSE),
-    ("TENDON_PROXIMITY", {"stiffness": 1.0, "contact_force_n": 11.4}, False, FALSE),
+    ("TENDON_PROXIMITY", {"stiffness": 1.0, "contact_force_n": 10.9}, False, FALSE),
     (
         "TENDON_PROXIMITY",
         {"stiffness": 1.9, "contact_force_n": 9.5, "contact_force_n_sd": 5.0},

@@ -8,7 +8,7 @@
 #include <math.h>
 #include <stdint.h>
 
-#define SUMS 28
+#define SUMS 32
 #define BLOCKS 48
 #define SECTIONS 3
 #define ORDERS 6
@@ -36,7 +36,7 @@ typedef struct {
     int32_t slot, frame;
     int64_t t_ns;
     double rate_hz, set_hz, f_hz, present;
-    double complex z_order[ORDERS], i_order[2];
+    double complex z_order[ORDERS], i_order[4];
     double mean[4], sd[4], z_kurtosis, z_peak_up, z_peak_down, a_hw[3], clipped;
     int32_t flags, stuck, settled;
 } Hop;
@@ -88,12 +88,13 @@ static void accumulate(Signal *restrict s, const int16_t (*restrict lsb)[4], int
         double c1 = p_re * p_re - p_im * p_im, s1 = 2.0 * p_re * p_im;
         double c2 = c1 * c1 - s1 * s1, s2 = 2.0 * c1 * s1;
         double c3 = c2 * c1 - s2 * s1, s3 = c2 * s1 + s2 * c1;
+        double c1h = c1 * p_re - s1 * p_im, s1h = c1 * p_im + s1 * p_re;
         double v[SUMS] = {1.0, z, zz, zz * z, zz * zz, x, x * x, y, y * y, i, i * i, 0.0,
                           z * p_re, z * p_im, z * c1, z * s1,
-                          z * (c1 * p_re - s1 * p_im), z * (c1 * p_im + s1 * p_re),
+                          z * c1h, z * s1h,
                           z * c2, z * s2, z * c3, z * s3,
                           z * (c2 * c2 - s2 * s2), z * (2.0 * c2 * s2),
-                          i * c1, i * s1, i * c2, i * s2};
+                          i * p_re, i * p_im, i * c1, i * s1, i * c1h, i * s1h, i * c2, i * s2};
         double w = 0.5 - 0.5 * w_re;
         for (int j = 0; j < SUMS; j++) b[j] += v[j], a[j] += w * v[j];
         float *block = s->blocks[1][(s->hop_position + k) * BLOCKS / n];
@@ -146,7 +147,7 @@ static void fill(const Signal *s, const double *sums, Hop *row) {
     row->z_kurtosis = m4 / (floor_ * floor_);
     for (int h = 0; h < ORDERS; h++)
         row->z_order[h] = (sums[12 + 2 * h] + I * sums[13 + 2 * h]) * 2.0 / w;
-    for (int h = 0; h < 2; h++) row->i_order[h] = (sums[24 + 2 * h] + I * sums[25 + 2 * h]) * 2.0 / w;
+    for (int h = 0; h < 4; h++) row->i_order[h] = (sums[24 + 2 * h] + I * sums[25 + 2 * h]) * 2.0 / w;
     double up = s->z_max, down = s->z_min, seen = fmax(s->b[0], 1.0);
     if (s->has_previous) up = fmax(up, s->previous_z_max), down = fmin(down, s->previous_z_min);
     row->z_peak_up = fmax(up - mz, 0.0), row->z_peak_down = fmax(mz - down, 0.0);
@@ -161,7 +162,7 @@ static void track(Signal *s, Hop *row) {
     double now = s->f_hz, hop_s = s->hop_samples / s->rate_hz;
     double lean = 2.0 * M_PI * (0.25 - 1.0 / (M_PI * M_PI)) * hop_s * (s->last_f_hz - now);
     double complex upright = cos(lean) - I * sin(lean);
-    double complex z1 = row->z_order[1] * upright, i1 = row->i_order[0] * upright;
+    double complex z1 = row->z_order[1] * upright, i1 = row->i_order[1] * upright;
     double power = 0.0, f = now;
     for (int h = 0; h < ORDERS; h++) {
         double re = creal(row->z_order[h]), im = cimag(row->z_order[h]);

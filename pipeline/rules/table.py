@@ -121,8 +121,8 @@ _ROWS = (
         on_delay_s=1.0,
         off_delay_s=1.0,
         unit="N",
-        condition="contact force (1 s mean), less half its standard uncertainty if the gun is"
-        " calibrated, over the site's limit; off under 90 % of it",
+        condition="contact force (1 s mean), less half its standard uncertainty (on tendon and"
+        " bone all of it) if the gun is calibrated, over the site's limit; off under 90 % of it",
         advice="Ease off: let the gun's own weight do the work.",
         source=f"{_DETECTION}; newtons: sites",
     ),
@@ -134,9 +134,9 @@ _ROWS = (
         on_delay_s=0.5,
         off_delay_s=1.0,
         unit="N",
-        condition="contact force, less half its standard uncertainty if the gun is calibrated,"
-        " over twice the site's limit or its ISO/TS 15066 ceiling, whichever is lower; off under"
-        " 90 % of it",
+        condition="contact force, less half its standard uncertainty (on tendon and bone all of it)"
+        " if the gun is calibrated, over twice the site's limit or its ISO/TS 15066 ceiling,"
+        " whichever is lower; off under 90 % of it",
         advice="Lift off at once. Ask how it felt, look at the skin, and reset when all is well.",
         source=f"{_DETECTION}; ceiling: ISO/TS 15066:2016 Table A.2",
         latched=True,
@@ -150,7 +150,7 @@ _ROWS = (
         off_delay_s=1.0,
         unit="1",
         condition="head on tendon, attachment or thin-covered bone (stiffness over 0.5) at 12 N or"
-        " more, in the force and half of its standard uncertainty if the gun is calibrated; high"
+        " more, in the force and its standard uncertainty if the gun is calibrated; high"
         " when the force is over the site's tendon limit",
         advice="Move to the belly of the muscle: tendon and bone are under the head.",
         source=f"{_DETECTION}; stiffness 0.5: engineering choice, midway between muscle and tendon",
