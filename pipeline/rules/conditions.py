@@ -26,9 +26,9 @@ PRESSURE_DEADBAND = 0.9  # detection.md: EXCESS_PRESSURE is off under 90 % of it
 # force as it is: that it lacks a calibration must not cost an alarm.
 SURE_SDS = 0.5
 # On tendon and bone neither witness of the force is good: there a whole one counts, against an
-# alarm of force and for one of a tendon. Of 917 presses none was lost by it, three of five false
-# ones were, and eight more of 1,245 tendons found, on which a head's bouncing made the force said
-# half of the true one (six suites).
+# alarm of force and for one of a tendon. Of 917 presses none was lost by it, two of four false ones
+# were, and six more of 1,245 tendons found, on which a head's bouncing made the force said half of
+# the true one (six suites).
 HARD_SURE_SDS = 1.0
 TENDON_STIFFNESS = 0.5  # engineering choice: midway between muscle (0) and tendon (1)
 TENDON_FORCE_N = 12.0  # detection.md: lighter contact does no harm and gives no reliable stiffness
