@@ -76,8 +76,8 @@ BOUNCES_FROM = 0.07
 # at 300. A third more, as other guns are not ours.
 GOOD_COST = 3.0
 MISFIT_LOG_SD = 0.13
-# A head that bounces on every second stroke is not what is inverted. From that share of the first
-# harmonic on, log force on muscle was off by 0.8 (170 hops of 82 guns, suites of seeds 53 and 71).
+# Where a head bounces so much, log force by one stroke was off by 0.8. By two it is off by 0.1 on
+# muscle, but by more on tendon and bone: with 0.3, two more of 757 presses were false there.
 BOUNCE_SHARE, BOUNCE_LOG_SD = 0.3, 0.8
 # A second harmonic in air under LEAST_SECOND says nothing; no hand seen made it half or double.
 LEAST_SECOND, MOST_GIVEN = 0.05, 2.0
