@@ -77,7 +77,7 @@ BOUNCES_FROM = 0.07
 GOOD_COST = 3.0
 MISFIT_LOG_SD = 0.13
 # Where a head bounces so much, log force by one stroke was off by 0.8. By two it is off by 0.1 on
-# muscle, but by more on tendon and bone: with 0.3, two more of 757 presses were false there.
+# muscle, but by more on tendon and bone: with 0.3, two more of 757 presses were false.
 BOUNCE_SHARE, BOUNCE_LOG_SD = 0.3, 0.8
 # A second harmonic in air under LEAST_SECOND says nothing; no hand seen made it half or double.
 LEAST_SECOND, MOST_GIVEN = 0.05, 2.0
