@@ -23,6 +23,7 @@ from pipeline.capture import (
     SessionLog,
     capture_name,
     name_captures,
+    pieces_within,
     read_recording,
     session_files,
     writing,
@@ -323,6 +324,19 @@ def test_a_session_is_kept_whole_in_pieces_of_a_minute(tmp_path: Path) -> None:
     first = next(iter(read_recording(files[0])))
     assert first.payload == spoken()[0].payload
     assert session_files(tmp_path, GUN, "../../etc") == []
+
+
+def test_of_a_session_the_pieces_of_a_part_are_found_also_before_there_is_one(
+    tmp_path: Path,
+) -> None:
+    """In its first minute it has none: whoever looks at it then sees what the alarms kept."""
+    with logging_sessions(tmp_path) as box:
+        play_sessions(box, [frame_at(seq) for seq in range(700)], "s-01")
+    files = session_files(tmp_path, GUN, "s-01")
+    begin, end = frame_at(0).received_at_ns, frame_at(700).received_at_ns
+    assert pieces_within(files, begin, end) == files
+    assert pieces_within(files, end - 1_000_000_000, end) == files[-1:]
+    assert pieces_within([], begin, end) == []
 
 
 def test_a_session_goes_on_in_further_pieces_after_a_kill(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -46,10 +47,10 @@ def pieces_within(pieces: Sequence[Path], from_ns: int, to_ns: int) -> list[Path
     Pieces are named after times of arrival, which is another clock. Raises RecordingError.
     """
     begins = [_begins_ns(piece) for piece in pieces]
-    ends = [*begins[1:], to_ns]
+    spans = pairwise([*begins, to_ns])  # none where there is no piece yet
     return [
         piece
-        for piece, begin, end in zip(pieces, begins, ends, strict=True)
+        for piece, (begin, end) in zip(pieces, spans, strict=True)
         if begin - LATE_NS < to_ns and from_ns < end + LATE_NS
     ]
 
