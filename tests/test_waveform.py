@@ -45,7 +45,8 @@ def stroke_of(
         answer, torque = answered(z, p, head)
         # part steps: a whole one overshoots where the push is narrow
         z = np.where(naive.ORDERS % 1.0, 0.0, 0.7 * z + 0.3 * answer)
-    return seen(z, p, torque if current else -1.0, inertia_n=inertia_n, head=head)
+    torque = torque if current else -1.0
+    return made(as_seen(z, p), torque=torque, inertia_n=inertia_n, head=head)
 
 
 def answered(
@@ -64,10 +65,10 @@ def answered(
     return FREE - arrives, torque
 
 
-def seen(z: naive.Complexes, p: naive.Floats, torque: float, **others: object) -> waveform.Stroke:
-    """The stroke with phases counted from the first order, as they are measured."""
+def as_seen(z: naive.Complexes, p: naive.Floats) -> naive.Complexes:
+    """With phases counted from the first order, as measured; the crank's angle goes into p[2]."""
     p[2] = np.angle(z[1])
-    return made(z * np.exp(-1j * naive.ORDERS * p[2]), torque=torque, **others)  # type: ignore[arg-type]
+    return np.asarray(z * np.exp(-1j * naive.ORDERS * p[2]))
 
 
 def made(
@@ -254,7 +255,8 @@ def test_a_head_that_bounces_gives_back_its_spring_from_two_strokes_together(
         z = found.x[:5] + 1j * found.x[5:]
         if found.success and abs(z[0]) > 0.3 * abs(z[1]):
             break
-    stroke = seen(z, truth, answered(z, truth)[1], strokes=2)
+    torque = answered(z, truth)[1]
+    stroke = made(as_seen(z, truth), torque=torque, strokes=2)
     together, alone = inverted(stroke)[0], inverted(stroke._replace(strokes=1))[0]
     assert together[3] == pytest.approx(truth[3], abs=0.05)
     assert together[0] == pytest.approx(truth[0], abs=0.12)
