@@ -257,10 +257,6 @@ def _accumulate(
         x, y = samples[k, 0] * g_per_lsb, samples[k, 1] * g_per_lsb
         z, i = samples[k, 2] * g_per_lsb, samples[k, 3] * a_per_lsb
         _fill_terms(x, y, z, i, p_re, p_im, v)
-        w = 0.5 - 0.5 * w_re
-        for j in range(N_SUMS):
-            s.b[j] += v[j]
-            s.a[j] += w * v[j]
         for j in range(2):
             s.blocks[1, block, j] += v[_ZC + 2 + j] * lsb_per_g
             s.blocks[1, block, 2 + j] += v[_ZC + 6 + j] * lsb_per_g
@@ -270,6 +266,11 @@ def _accumulate(
         z_max, z_min = max(z_max, z), min(z_min, z)
         _watch_sensor(s, samples, k)
         _weigh(s, x, y, z)
+        w = 0.5 - 0.5 * w_re
+        # Last: what was just stored as single numbers cannot be loaded as vectors for some cycles.
+        for j in range(N_SUMS):
+            s.b[j] += v[j]
+            s.a[j] += w * v[j]
         p_re, p_im = p_re * step_re - p_im * step_im, p_re * step_im + p_im * step_re
         w_re, w_im = w_re * turn_re - w_im * turn_im, w_re * turn_im + w_im * turn_re
     s.hop_position += samples.shape[0]

@@ -37,14 +37,13 @@ from numpy.typing import NDArray
 
 POINTS = 32  # per stroke; harmonics up to the third are exact to 1e-3 with it
 N_PARAMETERS = 4  # log depth, log damping, crank angle, log mean force over I0
+DEPTH, DAMPING, ANGLE, FORCE = range(N_PARAMETERS)
 N_RESIDUALS, N_OF_ONE = 13, 9  # of two strokes, which a bouncing head takes together; of one
 EXPONENT_HALVES = 3  # n = 3/2, Hertz; the mean force hardly depends on n between 1.2 and 2.5
 
-_THETA = 2.0 * math.pi * np.arange(2 * POINTS) / POINTS
-_COS = np.array([np.cos(k * _THETA) for k in range(4)])
-_SIN = np.array([np.sin(k * _THETA) for k in range(4)])
-_COS_HALF = np.array([np.cos(k * _THETA) for k in (0.5, 1.5)])
-_SIN_HALF = np.array([np.sin(k * _THETA) for k in (0.5, 1.5)])
+_THETA = 2.0 * math.pi * np.arange(POINTS) / POINTS
+_COS = np.array([np.cos(k * _THETA) for k in (0.5, 1.0, 1.5, 2.0, 3.0)])  # as in `Orders`
+_SIN = np.array([np.sin(k * _THETA) for k in (0.5, 1.0, 1.5, 2.0, 3.0)])
 
 # A gun's own numbers, by index of `Stroke.gun`: force at a depth of one crank radius and loss time
 # of what its head usually meets (the priors' middles), the swing of its crank [rad·rad/s per A],
@@ -71,6 +70,7 @@ MODEL_SD = 0.03  # share of each harmonic the model leaves unexplained
 # Engineering choice: hands change the second harmonic by about as much.
 HALF_SD = 0.1
 CURRENT_LOG_SD = 0.15  # how well work explains current once calibrated
+STEP = 1e-4  # of a parameter, to differentiate; engineering choice
 STEPS_WARM, STEPS_COLD = 10, 15  # at most; a fit that gains no more ends before
 # where a search begins that knows nothing: depth in r, and angle of the crank
 _STARTS = np.array([(x, angle) for x in (0.8, 2.0, 4.5) for angle in (-0.3, -0.9, -1.6, -2.4)])
@@ -123,10 +123,69 @@ class Stroke(NamedTuple):
     doubt: float
 
 
+class Fixed(NamedTuple):
+    """What stays the same of a stroke while its parameters are looked for.
+
+    give: what the housing gives way to, over what at the first; taken: 1 / give, as far as that can
+    be told. sure: 1 over the standard deviation of each order. swing: of the crank [rad per A].
+    log_firmness and log_loss: the middles of the priors, in the inversion's units.
+    """
+
+    give: Orders
+    taken: Orders
+    sure: tuple[float, float, float, float]  # orders ½, 1, 1½, and 2 and 3
+    swing: complex
+    log_firmness: float
+    log_loss: float
+
+
+class Way(NamedTuple):
+    """What follows from the angle of the crank alone, all by order, phases counted from there.
+
+    z: as of the Stroke. more: what an uneven crank adds to the slider's way. depth: how deep the
+    head is in the tissue, without the mean.
+    """
+
+    z: Orders
+    more: Orders
+    depth: Orders
+
+
+class Push(NamedTuple):
+    """Of the tissue, over the points of two strokes: the sum, and the sums by order."""
+
+    total: float
+    by_order: Orders
+
+
 @njit(cache=True, nogil=True)
-def _over(a: complex, give: complex) -> complex:
-    """a / give, for a give that may be near zero."""
-    return a * give.conjugate() / max(give.real**2 + give.imag**2, LEAST_GIVE**2)
+def _fixed(s: Stroke) -> Fixed:
+    gun = s.gun
+    # between f and 2f along the log of the frequency; of what it does below f nothing is known
+    second, third = complex(gun[SECOND_RE], gun[SECOND_IM]), complex(gun[THIRD_RE], gun[THIRD_IM])
+    give = Orders(1.0 + 0j, 1.0 + 0j, 1.0 + (second - 1.0) * math.log2(1.5), second, third)
+    taken = Orders(
+        1.0 + 0j, 1.0 + 0j, _inverse(give.three_halves), _inverse(second), _inverse(third)
+    )
+    omega = 2.0 * math.pi * s.f_hz
+    share, first = MODEL_SD + s.doubt, abs(s.z.first)
+    halves = 0.5 * (share + HALF_SD)
+    sure = (
+        1.0 / (SIGNAL_SD + halves * (first + abs(s.z.half))),
+        1.0 / (SIGNAL_SD + share * first),
+        1.0 / (SIGNAL_SD + halves * (first + abs(s.z.three_halves))),
+        1.0 / (SIGNAL_SD + 0.5 * share * (first + abs(s.z.second))),
+    )
+    swing = complex(-gun[SWING_IM] / omega, gun[SWING_RE] / omega)  # i·κ/ω
+    log_firmness = math.log(gun[FIRMNESS_N] / s.inertia_n)
+    return Fixed(give, taken, sure, swing, log_firmness, math.log(gun[LOSS_S] * omega))
+
+
+@njit(cache=True, nogil=True)
+def _inverse(give: complex) -> complex:
+    """1 / give, for a give that may be near zero."""
+    size2 = max(give.real**2 + give.imag**2, LEAST_GIVE**2)
+    return complex(give.real / size2, -give.imag / size2)
 
 
 @njit(cache=True, nogil=True)
@@ -145,11 +204,10 @@ def _turned(a: Orders, angle: float) -> Orders:
 
 
 @njit(cache=True, nogil=True)
-def _uneven(s: Stroke, current: Orders) -> Orders:
+def _uneven(s: Stroke, swing: complex, current: Orders) -> Orders:
     """What an uneven crank adds to the slider's way, cos θ + rod/4 · cos 2θ, to first order."""
     # its angle is ahead of ωt by Re Σ e_k exp(ikθ), beyond what it is in air
-    swing = complex(-s.gun[SWING_IM], s.gun[SWING_RE]) / (2.0 * math.pi * s.f_hz)  # i·κ/ω
-    e_half, e_three = 2.0 * swing * current.half, swing * current.three_halves / 1.5
+    e_half, e_three = 2.0 * swing * current.half, swing * current.three_halves * (1.0 / 1.5)
     e1 = swing * (current.first - s.free_current.first)
     e2 = 0.5 * swing * (current.second - s.free_current.second)
     return Orders(
@@ -162,72 +220,101 @@ def _uneven(s: Stroke, current: Orders) -> Orders:
 
 
 @njit(cache=True, nogil=True)
-def _gives(gun: NDArray[np.float64]) -> Orders:
-    """What the housing gives way to, over what at the first.
-
-    Between f and 2f along the logarithm of the frequency; of what it does below f nothing is known.
-    """
-    second = complex(gun[SECOND_RE], gun[SECOND_IM])
-    between = 1.0 + (second - 1.0) * math.log2(1.5)
-    return Orders(1.0 + 0j, 1.0 + 0j, between, second, complex(gun[THIRD_RE], gun[THIRD_IM]))
-
-
-@njit(cache=True, nogil=True)
-def _squeezed(s: Stroke, z: Orders, more: Orders, give: Orders) -> Orders:
-    """How deep the head is in the tissue, without the mean: slider and housing, less its own give.
-
-    The head is squeezed by what pushed the housing, as far as it is seen there.
-    """
+def _way(s: Stroke, fixed: Fixed, angle: float) -> Way:
+    """The head is squeezed by what pushed the housing, as far as it is seen there."""
+    z, taken = _turned(s.z, angle), fixed.taken
+    more = _uneven(s, fixed.swing, _turned(s.current, angle))
     push1 = s.free.first - z.first + more.first
-    push2 = _over(s.free.second - z.second, give.second) + 4.0 * more.second
-    push3 = _over(s.free.third - z.third, give.third) + 9.0 * more.third
+    push2 = (s.free.second - z.second) * taken.second + 4.0 * more.second
+    push3 = (s.free.third - z.third) * taken.third + 9.0 * more.third
     first = s.swell.first + more.first - s.recoil * z.first - s.soft.first * push1
     second = 0.25 * s.rod * s.swell.second + more.second
     second -= 0.25 * s.recoil * z.second + s.soft.second * push2
-    third = more.third - s.recoil * z.third / 9.0 - s.soft.third * push3
-    if s.strokes == 1:
-        return Orders(0j, first, 0j, second, third)
-    push1 = 0.25 * more.half - _over(z.half, give.half)
-    push3 = 2.25 * more.three_halves - _over(z.three_halves, give.three_halves)
-    half = more.half - 4.0 * s.recoil * z.half - s.soft.half * push1
-    three = more.three_halves - s.recoil * z.three_halves / 2.25 - s.soft.three_halves * push3
-    return Orders(half, first, three, second, third)
+    third = more.third - s.recoil / 9.0 * z.third - s.soft.third * push3
+    half = three = 0j
+    if s.strokes == 2:
+        push1 = 0.25 * more.half - z.half * taken.half
+        push3 = 2.25 * more.three_halves - z.three_halves * taken.three_halves
+        half = more.half - 4.0 * s.recoil * z.half - s.soft.half * push1
+        three = more.three_halves - s.recoil / 2.25 * z.three_halves - s.soft.three_halves * push3
+    return Way(z, more, Orders(half, first, three, second, third))
 
 
 @njit(cache=True, nogil=True)
-def _push(depth: float, damping: float, d: Orders, strokes: int) -> tuple[float, Orders]:
-    """Sum of the tissue's push over the points of the strokes, and its sums by order."""
+def _push(p: NDArray[np.float64], way: Way, points: NDArray[np.float64]) -> Push:
+    """What the tissue pushes back on this way. points: (2, POINTS), to work in."""
+    _press(math.exp(p[DEPTH]) - 1.0, math.exp(p[DAMPING]), way.depth, points)
     f0 = f1r = f1i = f2r = f2i = f3r = f3i = hr = hi = tr = ti = 0.0
-    for j in range(strokes * POINTS):
-        c1, s1, c2, s2 = _COS[1, j], _SIN[1, j], _COS[2, j], _SIN[2, j]
-        c3, s3 = _COS[3, j], _SIN[3, j]
-        x = depth + d.first.real * c1 - d.first.imag * s1 + d.second.real * c2 - d.second.imag * s2
-        x += d.third.real * c3 - d.third.imag * s3
-        if strokes == 2:
-            x += d.half.real * _COS_HALF[0, j] - d.half.imag * _SIN_HALF[0, j]
-            x += d.three_halves.real * _COS_HALF[1, j] - d.three_halves.imag * _SIN_HALF[1, j]
-        if x <= 0.0:
-            continue
-        speed = -d.first.real * s1 - d.first.imag * c1
-        speed -= 2.0 * (d.second.real * s2 + d.second.imag * c2)
-        speed -= 3.0 * (d.third.real * s3 + d.third.imag * c3)
-        if strokes == 2:
-            three = d.three_halves.real * _SIN_HALF[1, j] + d.three_halves.imag * _COS_HALF[1, j]
-            speed -= 0.5 * (d.half.real * _SIN_HALF[0, j] + d.half.imag * _COS_HALF[0, j])
-            speed -= 1.5 * three
-        push = x * math.sqrt(x) * (1.0 + damping * speed)
-        if push <= 0.0:
-            continue
-        f0 += push
-        f1r, f1i = f1r + push * c1, f1i - push * s1
-        f2r, f2i = f2r + push * c2, f2i - push * s2
-        f3r, f3i = f3r + push * c3, f3i - push * s3
-        if strokes == 2:
-            hr, hi = hr + push * _COS_HALF[0, j], hi - push * _SIN_HALF[0, j]
-            tr, ti = tr + push * _COS_HALF[1, j], ti - push * _SIN_HALF[1, j]
-    return f0, Orders(
-        complex(hr, hi), complex(f1r, f1i), complex(tr, ti), complex(f2r, f2i), complex(f3r, f3i)
-    )
+    for j in range(POINTS):
+        whole, half = points[0, j], points[1, j]
+        f0 += whole
+        f1r, f1i = f1r + whole * _COS[1, j], f1i - whole * _SIN[1, j]
+        f2r, f2i = f2r + whole * _COS[3, j], f2i - whole * _SIN[3, j]
+        f3r, f3i = f3r + whole * _COS[4, j], f3i - whole * _SIN[4, j]
+        hr, hi = hr + half * _COS[0, j], hi - half * _SIN[0, j]
+        tr, ti = tr + half * _COS[2, j], ti - half * _SIN[2, j]
+    first, second, third = complex(f1r, f1i), complex(f2r, f2i), complex(f3r, f3i)
+    return Push(f0, Orders(complex(hr, hi), first, complex(tr, ti), second, third))
+
+
+@njit(cache=True, nogil=True)
+def _press(depth: float, damping: float, d: Orders, points: NDArray[np.float64]) -> None:
+    """The push of both strokes at a point, into points[0], and the first's less the second's, [1].
+
+    What the half orders add in the first stroke they take in the second. Both are worked out even
+    where they are the same: without a branch the loop runs on vectors.
+    """
+    for j in range(POINTS):
+        x = depth + d.first.real * _COS[1, j] - d.first.imag * _SIN[1, j]
+        x += d.second.real * _COS[3, j] - d.second.imag * _SIN[3, j]
+        x += d.third.real * _COS[4, j] - d.third.imag * _SIN[4, j]
+        more = d.half.real * _COS[0, j] - d.half.imag * _SIN[0, j]
+        more += d.three_halves.real * _COS[2, j] - d.three_halves.imag * _SIN[2, j]
+        speed = d.first.real * _SIN[1, j] + d.first.imag * _COS[1, j]
+        speed += 2.0 * (d.second.real * _SIN[3, j] + d.second.imag * _COS[3, j])
+        speed += 3.0 * (d.third.real * _SIN[4, j] + d.third.imag * _COS[4, j])
+        faster = 0.5 * (d.half.real * _SIN[0, j] + d.half.imag * _COS[0, j])
+        faster += 1.5 * (d.three_halves.real * _SIN[2, j] + d.three_halves.imag * _COS[2, j])
+        one, other = max(x + more, 0.0), max(x - more, 0.0)
+        one = max(one * math.sqrt(one) * (1.0 - damping * (speed + faster)), 0.0)
+        other = max(other * math.sqrt(other) * (1.0 - damping * (speed - faster)), 0.0)
+        points[0, j], points[1, j] = one + other, one - other
+
+
+@njit(cache=True, nogil=True)
+def _compare(
+    p: NDArray[np.float64],
+    s: Stroke,
+    fixed: Fixed,
+    way: Way,
+    push: Push,
+    out: NDArray[np.float64],
+) -> None:
+    """The residuals, where the push on this way is known."""
+    z, more, give, sure, passed = way.z, way.more, fixed.give, fixed.sure, s.passed
+    scale, by_order = 2.0 * math.exp(p[FORCE]) / max(push.total, 1e-12), push.by_order
+    push1, push2 = scale * passed.first * by_order.first, scale * passed.second * by_order.second
+    push3 = scale * passed.third * by_order.third
+    _put(out, 0, z.first - s.free.first - (more.first - push1), sure[1])
+    _put(out, 2, z.second - s.free.second - give.second * (4.0 * more.second - push2), sure[3])
+    _put(out, 4, z.third - s.free.third - give.third * (9.0 * more.third - push3), sure[3])
+    out[6] = (p[FORCE] - 1.5 * p[DEPTH] - fixed.log_firmness) / STIFFNESS_LOG_SD
+    out[7] = (p[DAMPING] - fixed.log_loss) / DAMPING_LOG_SD
+    out[8] = 0.0
+    if s.torque > 0.0:
+        modelled = max(0.5 * (push1.imag + 0.5 * s.rod * push2.imag), 1e-3)
+        out[8] = math.log(s.torque / modelled) / CURRENT_LOG_SD
+    if s.strokes == 2:
+        left = z.half - give.half * (0.25 * more.half - scale * passed.half * by_order.half)
+        _put(out, N_OF_ONE, left, sure[0])
+        push3 = scale * passed.three_halves * by_order.three_halves
+        left = z.three_halves - give.three_halves * (2.25 * more.three_halves - push3)
+        _put(out, N_OF_ONE + 2, left, sure[2])
+
+
+@njit(cache=True, nogil=True)
+def _put(out: NDArray[np.float64], at: int, left: complex, sure: float) -> None:
+    out[at], out[at + 1] = left.real * sure, left.imag * sure
 
 
 @njit(cache=True, nogil=True)
@@ -236,37 +323,9 @@ def residuals(p: NDArray[np.float64], s: Stroke, out: NDArray[np.float64]) -> No
 
     out: (N_RESIDUALS,), of which what belongs to two strokes is left alone for one.
     """
-    z, give = _turned(s.z, p[2]), _gives(s.gun)
-    more = _uneven(s, _turned(s.current, p[2]))
-    d = _squeezed(s, z, more, give)
-    total, push = _push(math.exp(p[0]) - 1.0, math.exp(p[1]), d, s.strokes)
-    scale = 2.0 * math.exp(p[3]) / max(total, 1e-12)
-    push1, push2 = scale * s.passed.first * push.first, scale * s.passed.second * push.second
-    push3 = scale * s.passed.third * push.third
-    share, size1 = MODEL_SD + s.doubt, abs(z.first)
-    sd2 = SIGNAL_SD + 0.5 * share * (size1 + abs(z.second))
-    _put(out, 0, z.first - s.free.first - (more.first - push1), SIGNAL_SD + share * size1)
-    _put(out, 2, z.second - s.free.second - give.second * (4.0 * more.second - push2), sd2)
-    _put(out, 4, z.third - s.free.third - give.third * (9.0 * more.third - push3), sd2)
-    log_loss = math.log(s.gun[LOSS_S] * 2.0 * math.pi * s.f_hz)
-    out[6] = (p[3] - 1.5 * p[0] + math.log(s.inertia_n / s.gun[FIRMNESS_N])) / STIFFNESS_LOG_SD
-    out[7] = (p[1] - log_loss) / DAMPING_LOG_SD
-    out[8] = 0.0
-    if s.torque > 0.0:
-        modelled = max(0.5 * (push1.imag + 0.5 * s.rod * push2.imag), 1e-3)
-        out[8] = math.log(s.torque / modelled) / CURRENT_LOG_SD
-    if s.strokes == 2:
-        share = 0.5 * (share + HALF_SD)
-        left = z.half - give.half * (0.25 * more.half - scale * s.passed.half * push.half)
-        _put(out, N_OF_ONE, left, SIGNAL_SD + share * (size1 + abs(z.half)))
-        push3 = scale * s.passed.three_halves * push.three_halves
-        left = z.three_halves - give.three_halves * (2.25 * more.three_halves - push3)
-        _put(out, N_OF_ONE + 2, left, SIGNAL_SD + share * (size1 + abs(z.three_halves)))
-
-
-@njit(cache=True, nogil=True)
-def _put(out: NDArray[np.float64], at: int, left: complex, sd: float) -> None:
-    out[at], out[at + 1] = left.real / sd, left.imag / sd
+    fixed = _fixed(s)
+    way = _way(s, fixed, p[ANGLE])
+    _compare(p, s, fixed, way, _push(p, way, np.empty((2, POINTS))), out)
 
 
 @njit(cache=True, nogil=True)
@@ -340,14 +399,42 @@ def _normal_equations(
     gradient: NDArray[np.float64],
 ) -> None:
     for i in range(N_PARAMETERS):
-        for k in range(N_PARAMETERS):
+        for k in range(i + 1):
             total = 0.0
             for j in range(n):
                 total += jacobian[j, i] * jacobian[j, k]
-            normal[i, k] = total
+            normal[i, k] = normal[k, i] = total
         gradient[i] = 0.0
         for j in range(n):
             gradient[i] += jacobian[j, i] * r[j]
+
+
+@njit(cache=True, nogil=True)
+def _differentiate(
+    p: NDArray[np.float64],
+    s: Stroke,
+    fixed: Fixed,
+    way: Way,
+    push: Push,
+    moving: int,
+    points: NDArray[np.float64],
+    r: NDArray[np.float64],
+    jacobian: NDArray[np.float64],
+) -> None:
+    """The residuals' differences for a small step of each parameter that moves.
+
+    What a parameter does not change is not worked out again: the angle alone moves the way, and the
+    force only scales the push.
+    """
+    q, there = np.empty(N_PARAMETERS), np.zeros(N_RESIDUALS)
+    for k in range(moving):
+        _copy_row(p, q)
+        q[k] += STEP
+        way_there = _way(s, fixed, q[ANGLE]) if k == ANGLE else way
+        push_there = push if k == FORCE else _push(q, way_there, points)
+        _compare(q, s, fixed, way_there, push_there, there)
+        for j in range(r.size):
+            jacobian[j, k] = (there[j] - r[j]) * (1.0 / STEP)
 
 
 @njit(cache=True, nogil=True)
@@ -359,22 +446,19 @@ def refine(
     The first `moving` parameters are looked for, the others stay: 3 where the force is known.
     """
     n = N_OF_ONE if s.strokes == 1 else N_RESIDUALS
-    r = np.zeros(N_RESIDUALS)
-    trial = np.zeros(N_RESIDUALS)
+    r, trial = np.zeros(N_RESIDUALS), np.zeros(N_RESIDUALS)
     jacobian = np.zeros((N_RESIDUALS, N_PARAMETERS))
     damped = np.zeros((N_PARAMETERS, N_PARAMETERS))
-    move = np.zeros(N_PARAMETERS)
-    q = np.zeros(N_PARAMETERS)
-    residuals(p, s, r)
+    move, q = np.zeros(N_PARAMETERS), np.zeros(N_PARAMETERS)
+    points = np.empty((2, POINTS))
+    fixed = _fixed(s)
+    way = _way(s, fixed, p[ANGLE])
+    push = _push(p, way, points)
+    _compare(p, s, fixed, way, push, r)
     cost = _cost(r, n)
     damp = 1e-3
     for _ in range(steps):
-        for k in range(moving):
-            _copy_row(p, q)
-            q[k] += 1e-4
-            residuals(q, s, trial)
-            for j in range(n):
-                jacobian[j, k] = (trial[j] - r[j]) * 1e4
+        _differentiate(p, s, fixed, way, push, moving, points, r, jacobian)
         _normal_equations(jacobian, r, n, normal, move)
         _copy(normal, damped)
         for k in range(N_PARAMETERS):
@@ -383,13 +467,15 @@ def refine(
         solve(damped, move)
         for k in range(N_PARAMETERS):
             q[k] = p[k] - min(max(move[k], -1.0), 1.0)
-        residuals(q, s, trial)
+        way_there = _way(s, fixed, q[ANGLE])
+        push_there = _push(q, way_there, points)
+        _compare(q, s, fixed, way_there, push_there, trial)
         better = _cost(trial, n)
         if better < cost:
             gain = cost - better
             _copy_row(q, p)
             _copy_row(trial, r)
-            cost = better
+            way, push, cost = way_there, push_there, better
             damp = max(0.2 * damp, 1e-6)
             if gain < 1e-4 * cost + 1e-6:
                 break
