@@ -432,7 +432,7 @@ def _fill(c: Record, row: Record, quality: int, out: Record) -> None:
     # neighbours share half their samples and all of the calibration: no gain from averaging
     out.contact_force_n_sd = math.sqrt(variance / FORCE_HOPS)
     out.stiffness = c.stiffness
-    out.dwell_s = c.dwell_s
+    out.dwell_s = dwell.said_dwell_s(c)
     out.motion_deg_s = c.motion_deg_s
     sd2 = row.sd[0] ** 2 + row.sd[1] ** 2 + row.sd[2] ** 2
     out.accel_rms_g = math.sqrt(sd2)
@@ -474,8 +474,7 @@ def interpret(
             c.a1_scale, c.i0_scale = 1.0, 1.0
         quality = _quality(row)
         if row.present >= MIN_PRESENT:
-            if row.clipped == 0.0:  # a clipped wave has a false mean
-                dwell.update_tilt(c, row)
+            dwell.update_tilt(c, row)
             _step(c, units[row.slot], row, model, quality)
             if c.motor == STALLED:
                 quality = BAD  # a crank that stands still says nothing of the tissue
