@@ -19,7 +19,7 @@ from rich.progress import Progress
 import devices
 from devices.suite import choose_models, write_suite
 
-SEED = 181
+SEED = 191
 MODELS = 16  # the packaged ones and as many variations of them
 FIT_SESSIONS, TEST_SESSIONS = 80, 128
 SESSIONS_PER_GUN = 4

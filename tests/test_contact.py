@@ -242,6 +242,31 @@ def test_a_current_that_says_far_less_leaves_the_force_uncertain() -> None:
     assert far_less > 1.0
 
 
+def test_on_muscle_next_to_no_current_is_less_force_than_the_bench_knew() -> None:
+    """A gun that buzzes on a table, say. A tendon may push hard and do no work."""
+    state = np.zeros(1, contact.CONTACT)
+    state["learnt_hz"] = 36.0
+    on_muscle = combined(60.0, work_a=1e-4, state=state)[1]
+    state["stiffness"] = 1.0
+    on_tendon = combined(60.0, work_a=1e-4, state=state)[1]
+    assert on_tendon < 0.5
+    assert on_muscle > 2.0
+
+
+def test_where_strokes_clip_the_force_is_less_certain() -> None:
+    def sd(clipped: float) -> float:
+        units, state, row = (np.zeros(1, d) for d in (force.UNIT, contact.CONTACT, kernels.HOP))
+        KNOWN.fill(units[0])
+        row["f_hz"], row["mean"][0, 3], row["clipped"] = 36.0, 2.0, clipped
+        state["learnt_hz"], state["stiffness"] = 36.0, 1.0
+        z = np.array([0.8, 0.25, 0.1], np.complex128)
+        free = np.array([1.0, 0.2, 0.0], np.complex128)
+        force.update_force(state[0], units[0], row[0], z, free, 2.0, 1.0, 1.0)
+        return math.sqrt(state[0]["force_var"][-1]) / float(state[0]["force"][-1])
+
+    assert sd(0.01) == pytest.approx(math.hypot(sd(0.0), force.CLIPPED_LOG_SD), rel=0.2)
+
+
 def test_in_a_hand_that_is_not_known_a_strange_wave_is_less_strange() -> None:
     """What it may be off by does not count as badly explained: a hand is no tendon."""
 
