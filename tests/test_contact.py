@@ -249,7 +249,7 @@ def test_on_muscle_next_to_no_current_is_less_force_than_the_bench_knew() -> Non
     on_muscle = combined(60.0, work_a=1e-4, state=state)[1]
     state["stiffness"] = 1.0
     on_tendon = combined(60.0, work_a=1e-4, state=state)[1]
-    assert on_tendon < 0.5
+    assert on_tendon < 0.75  # as by the wave alone
     assert on_muscle > 2.0
 
 
