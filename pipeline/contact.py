@@ -30,6 +30,7 @@ from pipeline.force import (
     N_CUES,
     N_TERMS,
     at_speed,
+    crest_factor,
     free_harmonics,
     interpolate,
     push_force,
@@ -436,7 +437,7 @@ def _fill(c: Record, row: Record, quality: int, out: Record) -> None:
     out.motion_deg_s = c.motion_deg_s
     sd2 = row.sd[0] ** 2 + row.sd[1] ** 2 + row.sd[2] ** 2
     out.accel_rms_g = math.sqrt(sd2)
-    out.crest = max(row.z_peak_up, row.z_peak_down) / max(row.sd[2], 1e-4)
+    out.crest = crest_factor(row)
     out.kurtosis = row.z_kurtosis
     out.current_a, out.current_ripple_a = row.mean[3], row.sd[3]
     variance_z = max(row.sd[2] ** 2, 1e-8)

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from pipeline.kernels import STANDARD_GRAVITY_M_S2, Record
 from pipeline.waveform import (
+    DEPTH,
     FIRMNESS_N,
+    FORCE,
     GOOD_ENOUGH,
     HEAD_LOSS_S,
     LEAST_GIVE,
@@ -34,6 +36,7 @@ from pipeline.waveform import (
     Stroke,
     invert,
     last_variance,
+    unit_at,
 )
 
 MAX_SPEEDS = 8
@@ -224,7 +227,7 @@ def straighten(
     rod = free[1] * lead.conjugate()
     angle = -math.atan2(rod.imag, rod.real)
     for k, share in ((1, 1.0), (2, 16.0 / 9.0)):
-        turn = complex(math.cos(share * angle), math.sin(share * angle))
+        turn = unit_at(share * angle)
         z[k] *= turn
         free[k] *= turn
     return angle / 1.5
@@ -281,15 +284,20 @@ def fill_cues(c: Record, row: Record, cost: float, gain: float, work: float) -> 
     """
     z1 = max(abs(row.z_order[1]), 1e-6)
     c.cues[0] = gain
-    c.cues[1] = min(max(c.p[0], -1.0), 2.0)  # log(1 + depth)
+    c.cues[1] = min(max(c.p[DEPTH], -1.0), 2.0)  # log(1 + depth)
     c.cues[2] = _share(row.z_order[0], z1)  # bounces on every second stroke
     c.cues[3] = min(max(row.z_kurtosis, 1.0), 8.0)
     c.cues[4] = math.log(min(max(work, LEAST_WORK), MOST_WORK))
     c.cues[COST_CUE] = min(math.log(1.0 + cost), 6.0)
     c.cues[6] = math.log(max(row.f_hz, 10.0) / 36.0)
     c.cues[7] = _share(row.z_order[5], z1)
-    crest = max(row.z_peak_up, row.z_peak_down) / max(row.sd[2], 1e-4)
-    c.cues[8] = math.log(min(max(crest, 1.0), MOST_CREST))
+    c.cues[8] = math.log(min(max(crest_factor(row), 1.0), MOST_CREST))
+
+
+@njit(cache=True, nogil=True)
+def crest_factor(row: Record) -> float:
+    """Of z: the larger peak over the standard deviation."""
+    return max(row.z_peak_up, row.z_peak_down) / max(row.sd[2], 1e-4)
 
 
 @njit(cache=True, nogil=True)
@@ -329,8 +337,8 @@ def stroke_of(
     strokes = 2 if abs(row.z_order[0]) > BOUNCES_FROM * abs(first) else 1
     half = three = 0j
     if strokes == 2:  # by order n the hand turns α/n − nα, as in `straighten`
-        half = row.z_order[0] / a1 * _unit(0.5 * from_first - 1.5 * alpha)
-        three = row.z_order[2] / a1 * _unit(1.5 * from_first + alpha / 1.2)
+        half = row.z_order[0] / a1 * unit_at(0.5 * from_first - 1.5 * alpha)
+        three = row.z_order[2] / a1 * unit_at(1.5 * from_first + alpha / 1.2)
     gun = np.empty(N_GUN)  # a copy: as a view of the record, numba would compile all of it twice
     for k in range(N_GUN):
         gun[k] = unit.gun[k]
@@ -351,19 +359,14 @@ def _currents(unit: Record, row: Record, from_first: float, alpha: float) -> tup
     """The motor current of a window and in air, phases as the straightened harmonics'."""
     crank = from_first + alpha
     current = Orders(
-        row.i_order[0] * _unit(0.5 * crank),
-        row.i_order[1] * _unit(crank),
-        row.i_order[2] * _unit(1.5 * crank),
-        row.i_order[3] * _unit(2.0 * crank),
+        row.i_order[0] * unit_at(0.5 * crank),
+        row.i_order[1] * unit_at(crank),
+        row.i_order[2] * unit_at(1.5 * crank),
+        row.i_order[3] * unit_at(2.0 * crank),
         0j,
     )
     i1, i2 = at_speed(unit, row.f_hz, unit.i1_a), at_speed(unit, row.f_hz, unit.i2_a)
-    return current, Orders(0j, i1 * _unit(alpha), 0j, i2 * _unit(2.0 * alpha), 0j)
-
-
-@njit(cache=True, nogil=True)
-def _unit(angle: float) -> complex:
-    return complex(math.cos(angle), math.sin(angle))
+    return current, Orders(0j, i1 * unit_at(alpha), 0j, i2 * unit_at(2.0 * alpha), 0j)
 
 
 @njit(cache=True, nogil=True)
@@ -439,7 +442,8 @@ def update_force(
     work_a: float,
 ) -> None:
     """Invert this window's waveform, weigh it with the current, push into the last second."""
-    doubt = HAND_SHARE * math.sqrt(hand_variance(c, unit, row.f_hz))
+    hand_var = hand_variance(c, unit, row.f_hz)
+    doubt = HAND_SHARE * math.sqrt(hand_var)
     s = stroke_of(unit, row, z, free, a1, a1_scale, work_a, doubt)
     normal = np.zeros((N_PARAMETERS, N_PARAMETERS))
     p = np.empty(N_PARAMETERS)  # a copy, for the same reason
@@ -465,9 +469,9 @@ def update_force(
         log_var += BOUNCE_LOG_SD**2
     if row.clipped > 0.0:
         log_var += CLIPPED_LOG_SD**2
-    raw = min(max(c.p[3], -8.0), 5.0) + math.log(s.inertia_n / 30.0)
+    raw = min(max(c.p[FORCE], -8.0), 5.0) + math.log(s.inertia_n / 30.0)
     c.raw_n = 30.0 * math.exp(raw)
-    _combine(c, unit, raw, log_var, row.f_hz, work_a)
+    _combine(c, unit, raw, log_var, hand_var, row.f_hz, work_a)
     work = work_a / max(row.mean[3] - work_a, LEAST_CURRENT_A)
     fill_cues(c, row, cost, hard_gain(s, p, cost, normal), work)
 
@@ -486,7 +490,13 @@ def hand_variance(c: Record, unit: Record, f_hz: float) -> float:
 
 @njit(cache=True, nogil=True)
 def _combine(
-    c: Record, unit: Record, raw: float, log_var: float, f_hz: float, work_a: float
+    c: Record,
+    unit: Record,
+    raw: float,
+    log_var: float,
+    hand_var: float,
+    f_hz: float,
+    work_a: float,
 ) -> None:
     """The two witnesses of force, each with its variance of the log, and their weighted mean.
 
@@ -498,7 +508,7 @@ def _combine(
     far = _outside(raw, unit.correction_low, unit.correction_high)
     var = log_var + (BODIES * unit.force_rel_sd) ** 2 + far * far
     chirp = CHIRP_LOG_SD * c.turned * max(1.0 - c.stiffness, 0.0)
-    doubt = chirp * chirp + hand_variance(c, unit, f_hz)
+    doubt = chirp * chirp + hand_var
     weight = 1.0 / (min(var, WEIGHED_LOG_SD**2) + CAUTION**2 * doubt)
     var += doubt
     log_force, total, scatter = weight * by_shape, weight, weight * weight * var

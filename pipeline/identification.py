@@ -145,7 +145,7 @@ def explain(
     unit = units[0]
     for j in range(hops.size):
         s = _loaded_stroke(unit, hops[j])
-        p[j, 3] = np.log(load_n[j] / s.inertia_n)
+        p[j, waveform.FORCE] = np.log(load_n[j] / s.inertia_n)
         if anew:
             waveform.invert(s, p[j], 0.0, moving, normal)  # type: ignore[arg-type]
         else:

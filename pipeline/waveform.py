@@ -178,7 +178,19 @@ def _fixed(s: Stroke) -> Fixed:
     )
     swing = complex(-gun[SWING_IM] / omega, gun[SWING_RE] / omega)  # i·κ/ω
     log_firmness = math.log(gun[FIRMNESS_N] / s.inertia_n)
-    return Fixed(give, taken, sure, swing, log_firmness, math.log(gun[LOSS_S] * omega))
+    return Fixed(give, taken, sure, swing, log_firmness, _log_loss(s))
+
+
+@njit(cache=True, nogil=True)
+def _log_loss(s: Stroke) -> float:
+    """The middle of the damping's prior: log of the loss time at the crank's speed."""
+    return math.log(s.gun[LOSS_S] * (2.0 * math.pi * s.f_hz))
+
+
+@njit(cache=True, nogil=True)
+def unit_at(angle: float) -> complex:
+    """exp(i angle)."""
+    return complex(math.cos(angle), math.sin(angle))
 
 
 @njit(cache=True, nogil=True)
@@ -191,7 +203,7 @@ def _inverse(give: complex) -> complex:
 @njit(cache=True, nogil=True)
 def _turned(a: Orders, angle: float) -> Orders:
     """The same with phases counted from an angle of the crank."""
-    half = complex(math.cos(0.5 * angle), math.sin(0.5 * angle))
+    half = unit_at(0.5 * angle)
     one = half * half
     two = one * one
     return Orders(
@@ -489,13 +501,9 @@ def _lay_start(
     s: Stroke, force: float, depth: float, angle: float, moving: int, p: NDArray[np.float64]
 ) -> None:
     """A point of the grid, into p; `force` is log mean force over I0 where it is known."""
-    p[0] = math.log(depth)
-    p[1] = math.log(s.gun[LOSS_S] * 2.0 * math.pi * s.f_hz)
-    p[2] = angle
-    p[3] = force
+    p[DEPTH], p[DAMPING], p[ANGLE], p[FORCE] = math.log(depth), _log_loss(s), angle, force
     if moving == N_PARAMETERS:
-        turn = complex(math.cos(angle), math.sin(angle))
-        p[3] = math.log(max(0.2, abs(s.z.first * turn - 1.0)))
+        p[FORCE] = math.log(max(0.2, abs(s.z.first * unit_at(angle) - 1.0)))
 
 
 @njit(cache=True, nogil=True)
@@ -508,7 +516,7 @@ def invert(
     `moving` as in `refine`. Returns the cost (about 5 degrees of freedom: 1 to 10 is a good fit).
     """
     best = np.inf
-    force = p[3]
+    force = p[FORCE]
     start = np.empty(N_PARAMETERS)
     other = np.zeros((N_PARAMETERS, N_PARAMETERS))
     _copy_row(p, start)

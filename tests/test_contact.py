@@ -178,6 +178,14 @@ def test_a_tendon_that_gives_all_back_is_still_touched_for_a_while() -> None:
     assert touched(0.0, moved, 1.0, worked=1) == 1
 
 
+def combine(
+    state: np.ndarray, units: np.ndarray, raw: float, log_var: float, work_a: float
+) -> None:
+    """Both witnesses at 36 Hz, in the hand that `state` knows."""
+    hand_var = force.hand_variance(state[0], units[0], 36.0)
+    force._combine(state[0], units[0], raw, log_var, hand_var, 36.0, work_a)
+
+
 @settings(max_examples=100, deadline=None)
 @given(
     raw=st.floats(-2.0, 1.5),
@@ -191,7 +199,7 @@ def test_the_current_never_outweighs_a_wave_that_is_badly_explained(
     units, state = np.zeros(1, force.UNIT), np.zeros(1, contact.CONTACT)
     KNOWN.fill(units[0])
     state["learnt_hz"], state["stiffness"] = 36.0, 1.0
-    force._combine(state[0], units[0], raw, log_var, 36.0, work_a)
+    combine(state, units, raw, log_var, work_a)
     said = np.log(state[0]["force"][-1] / 30.0)
     by_current = np.log(np.clip(work_a, np.exp(-3.0), np.exp(2.0)))
     share = (said - raw) / (by_current - raw) if abs(by_current - raw) > 1e-6 else 0.0
@@ -209,7 +217,7 @@ def combined(
     if state is None:
         state = np.zeros(1, contact.CONTACT)
         state["turned"], state["learnt_hz"] = turned, 36.0
-    force._combine(state[0], units[0], math.log(wave_n / 30.0), 0.01, 36.0, work_a)
+    combine(state, units, math.log(wave_n / 30.0), 0.01, work_a)
     said_n = float(state[0]["force"][-1])
     return said_n, math.sqrt(state[0]["force_var"][-1]) / said_n
 
@@ -292,7 +300,7 @@ def test_a_bench_that_left_much_over_makes_bodies_less_certain() -> None:
         KNOWN.fill(units[0])
         units["force_rel_sd"], units["by_current_rel_sd"] = rel_sd, 0.0
         state["learnt_hz"] = 36.0
-        force._combine(state[0], units[0], 0.0, 0.0, 36.0, 1.0)
+        combine(state, units, 0.0, 0.0, 1.0)
         said.append(math.sqrt(state[0]["force_var"][-1]) / state[0]["force"][-1])
     assert said == pytest.approx([0.09, 0.18])
 
