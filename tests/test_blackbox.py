@@ -21,6 +21,7 @@ from pipeline.capture import (
     CaptureFolder,
     CaptureWriter,
     SessionLog,
+    blackbox,
     capture_name,
     name_captures,
     pieces_within,
@@ -243,9 +244,35 @@ def test_an_old_alarm_judged_again_after_a_restart_has_its_file_already(tmp_path
     with black_box(tmp_path) as box:
         play(box, log, [raised_at(30)])
     with black_box(tmp_path) as after:
+        after.resume([raised_at(30)], {GUN: T0 + 160 * S}, T0 + 160 * S)
         play(after, log[160:], [again])
         assert after.status.captures == 0
     assert seqs_in(capture_of(tmp_path, again)) == list(range(40, 160))
+
+
+@pytest.mark.parametrize("away_s", [0, 3600])
+def test_a_capture_that_a_kill_left_open_goes_on_after_it(tmp_path: Path, away_s: int) -> None:
+    """All was committed that came before the kill, and none of it comes again."""
+    log = [frame_at(seq) for seq in range(240)]
+    writer = CaptureWriter()
+    box = BlackBox(CaptureFolder(tmp_path, PLENTY), PLENTY, writer)
+    play(box, log[:130], [raised_at(30)])
+    writer.close()
+    away_ns = away_s * S  # a broker without a log stamps what comes when it is read
+    late = [each._replace(received_at_ns=each.received_at_ns + away_ns) for each in log[130:]]
+    with black_box(tmp_path) as after:
+        after.resume([raised_at(30)], {GUN: T0 + 32 * S}, log[129].received_at_ns)
+        after.took([], [], late[0].received_at_ns)
+        assert after.status.open == 1
+        play(after, late, [])
+        assert after.status.open == 0
+    assert seqs_in(capture_of(tmp_path, raised_at(30))) == [*range(40, 120), *range(130, 160)]
+
+
+def test_a_capture_of_long_before_a_restart_is_not_opened_again(tmp_path: Path) -> None:
+    with black_box(tmp_path) as after:
+        after.resume([raised_at(30)], {GUN: T0 + 30 * S + blackbox.UNFINISHED_NS + 1}, T0)
+        assert after.status.open == 0
 
 
 def test_a_disk_that_refuses_or_is_slow_is_told_of_and_stops_nothing(

@@ -112,6 +112,32 @@ def test_a_broker_that_dies_meanwhile_costs_a_capture_nothing(
     run(scenario())
 
 
+def test_a_kill_before_anything_is_written_costs_a_capture_nothing(
+    broker: servers.Server, tmp_path: Path
+) -> None:
+    """The alarm is stored and its frames are committed: nothing of it comes again."""
+    killed_at = ALARM_AT + 40
+
+    async def scenario() -> None:
+        async with source_of(broker) as source, kept(broker) as past:
+            await publish(broker, LOG[:killed_at])
+            await feed(source, killed_at, (), ALARM, past)
+            writer = CaptureWriter()
+            box = BlackBox(CaptureFolder(tmp_path / "log", PLENTY), PLENTY, writer, past=past)
+            box.resume([ALARM], {GUN: ALARM.changed_at_ns}, past.now_ns)
+            await publish(broker, LOG[killed_at:])
+            await feed(source, len(LOG) - killed_at, (box,), ALARM, past)
+            box.close()
+            await until(lambda: not past.asked, "the log is read")
+        writer.close()
+        path = capture_of(tmp_path / "log", ALARM)
+        assert path is not None
+        frames = [row for row in read_recording(path) if row.topic.endswith("/telemetry")]
+        assert len(frames) == 120
+
+    run(scenario())
+
+
 def test_the_log_keeps_what_was_committed_for_a_while_and_then_no_longer(
     broker: servers.Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

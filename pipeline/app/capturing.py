@@ -16,11 +16,13 @@ from pipeline.app.timer import Timer
 from pipeline.capture import BlackBox, BlackBoxStatus, CaptureFolder, CaptureWriter, SessionLog
 from pipeline.config import Settings
 from pipeline.model import Received, Record
+from pipeline.store import AlarmFilter, StoreReader
 
 if TYPE_CHECKING:
     from pipeline.sources.log_past import LogPast
 
 LOOK_S: Final = 10.0  # how often its troubles are looked for; engineering choice
+LAST_ALARMS: Final = 1_000  # engineering choice: five each of 200 guns in two minutes
 GB: Final = 10**9
 MB: Final = 10**6
 
@@ -34,6 +36,7 @@ async def black_box(desk: Desk) -> AsyncIterator[None]:
     try:
         async with _past(desk.settings) as past:
             box = make_black_box(desk.settings, writer, past)
+            _resume(box, desk)
             desk.taps.append(_BlackBoxTap(box, past))
             desk.black_box = box
             try:
@@ -71,6 +74,16 @@ def make_black_box(
         past=past,
         said=directory / "said.parquet",
     )
+
+
+def _resume(box: BlackBox, desk: Desk) -> None:
+    """Tell it of the alarms that are stored: a kill may have come before what they captured."""
+    with StoreReader.open(desk.settings.store.directory) as reader:
+        last = [each.alarm for each in reader.alarm_history(AlarmFilter(), LAST_ALARMS)]
+        newest_ns = {
+            gun.id: gun.latest.last.t_ns for gun in reader.guns() if gun.latest is not None
+        }
+        box.resume([*reversed(last), *reader.current_alarms()], newest_ns, desk.monitor.now_ns)
 
 
 class _BlackBoxTap:

@@ -2,16 +2,16 @@
 
 `took` is told what the pipeline has just handled: messages, with the records they gave rise to. An
 alarm that is raised is written at once with what came before it, and merged with the rest when its
-10 s have passed; a `kill -9` between the two leaves the first. Where the broker has no log to read
-from again (`Past`), the ring holds the frames: a capture that still needs what is about to leave
-the ring is written first. What guns and consoles said last of themselves is kept in a file, so that
-captures after a restart begin with it too.
+10 s have passed. What a `kill -9` left open is opened again from the alarms that are stored
+(`resume`). Where the broker has no log to read from again (`Past`), the ring holds the frames: a
+capture that still needs what is about to leave the ring is written first. What guns and consoles
+said last of themselves is kept in a file, so that captures after a restart begin with it too.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -29,9 +29,13 @@ AFTER_NS: Final = 10 * NS_PER_S  # issue 7, "Black box"
 # A gun that falls silent never reaches the end of its window: it is over so long after the alarm,
 # by arrival. Engineering choice.
 SILENT_NS: Final = AFTER_NS + 5 * NS_PER_S
+NEVER_NS: Final = 2**63
 SWEEP_NS: Final = NS_PER_S
 # How much further back a log is read, by arrival: for frames that were held up. Engineering choice.
 LOG_NS: Final = BEFORE_NS + 10 * NS_PER_S
+# Captures of alarms from so long before a gun's newest stored sample are opened again after a
+# restart: their 10 s, and what who had just caught up had yet to write. Engineering choice.
+UNFINISHED_NS: Final = 120 * NS_PER_S
 SHORT_NS: Final = 4 * NS_PER_S  # in memory beside a log: for the start of a session (session_log)
 NAMES_KEPT: Final = 4_096  # of captures begun: an alarm each of twice the largest fleet
 
@@ -55,8 +59,10 @@ class BlackBoxStatus:
 class Past(Protocol):
     """A log that gives back what guns said in the last minute (`sources.LogPast`)."""
 
-    def fetch(self, id_: DeviceId, since_ns: int, then: Callable[[list[Received]], None]) -> None:
-        """Hand a gun's frames that arrived since then to `then`, on the event loop, in time."""
+    def fetch(
+        self, id_: DeviceId, from_ns: int, to_ns: int, then: Callable[[list[Received]], None]
+    ) -> None:
+        """Hand a gun's frames that arrived in a span to `then`, on the event loop, in time."""
 
 
 @dataclass(slots=True)
@@ -94,6 +100,7 @@ class BlackBox:
         self._sessions = sessions
         self._ring = Ring(ring_bytes_max, HELD_NS if past is None else SHORT_NS)
         self._open: dict[DeviceId, list[_Open]] = {}
+        self._resumed: list[_Open] = []  # until the first message
         self._begun: dict[str, None] = {}  # names, the oldest first
         self._captures = 0
         self._now_ns = self._swept_ns = 0
@@ -117,10 +124,31 @@ class BlackBox:
             reads_log=self._past is not None,
         )
 
+    def resume(
+        self, stored: Iterable[Alarm], newest_ns: Mapping[DeviceId, int], now_ns: int
+    ) -> None:
+        """Go on after a restart, before the first message.
+
+        `stored` are the alarms' changes, the oldest first, `newest_ns` each gun's newest sample,
+        and `now_ns` when the last message of all that arrived.
+        """
+        self._now_ns = now_ns
+        for alarm in stored if self._captures_alarms else ():
+            name = self._claim_name(alarm)
+            if name is None:
+                continue
+            if alarm.changed_at_ns >= newest_ns.get(alarm.id, 0) - UNFINISHED_NS:
+                opened = self._open_around(alarm, name)
+                opened.since_ns, opened.deadline_ns = now_ns - LOG_NS - SILENT_NS, NEVER_NS
+                self._resumed.append(opened)
+                self._write(opened)
+
     def took(self, messages: Sequence[Received], records: Sequence[Record], now_ns: int) -> None:
         """What was just handled, at `now_ns` by arrival; without messages, time has passed."""
         self._now_ns = max(self._now_ns, now_ns)
         by_gun = self._keep(messages)
+        if messages:
+            self._wait_for_resumed()
         for alarm in [each for each in records if isinstance(each, Alarm)]:
             if self._captures_alarms and (opened := self._begin(alarm)) is not None:
                 self._write(opened)
@@ -161,24 +189,36 @@ class BlackBox:
 
     def _begin(self, alarm: Alarm) -> _Open | None:
         """An alarm that is raised, or becomes more urgent, opens a capture, once."""
-        name = capture_name(alarm)
-        if name is None or name in self._begun:
+        name = self._claim_name(alarm)
+        if name is None:
             return None
-        if alarm.changed_at_ns != alarm.raised_at_ns and not self._rises(alarm, name):
-            return None
-        self._begun[name] = None
-        if len(self._begun) > NAMES_KEPT:
-            del self._begun[next(iter(self._begun))]
         self._captures += 1
+        return self._open_around(alarm, name)
+
+    def _claim_name(self, alarm: Alarm) -> str | None:
+        """The name of the capture that this change of an alarm begins; it begins once."""
+        name = capture_name(alarm)
+        is_raised = alarm.changed_at_ns == alarm.raised_at_ns
+        if name in self._begun or not (is_raised or alarm.state is AlarmState.ACTIVE_UNACK):
+            return None
+        if name is not None:
+            self._begun[name] = None
+            if len(self._begun) > NAMES_KEPT:
+                del self._begun[next(iter(self._begun))]
+        return name
+
+    def _open_around(self, alarm: Alarm, name: str) -> _Open:
         at_ns, now_ns = alarm.changed_at_ns, self._now_ns
         span = (at_ns - BEFORE_NS, at_ns + AFTER_NS)
         opened = _Open(name, alarm.id, *span, now_ns - LOG_NS, now_ns + SILENT_NS)
         self._open.setdefault(alarm.id, []).append(opened)
         return opened
 
-    def _rises(self, alarm: Alarm, name: str) -> bool:
-        """Not an old alarm of another run that is judged again: that one has its file."""
-        return alarm.state is AlarmState.ACTIVE_UNACK and self._folder.find(name) is None
+    def _wait_for_resumed(self) -> None:
+        """How long for, is counted from when messages come: the pipeline may have been away."""
+        for opened in self._resumed:
+            opened.deadline_ns = self._now_ns + SILENT_NS
+        self._resumed.clear()
 
     def _write(self, opened: _Open) -> None:
         """What there is of it so far; the folder merges it with what was written before."""
@@ -187,7 +227,7 @@ class BlackBox:
             self._put(opened, self._ring.window(opened.id, opened.from_ns, opened.to_ns))
         else:
             then = partial(self._take, opened, self._ring.said(opened.id))
-            self._past.fetch(opened.id, opened.since_ns, then)
+            self._past.fetch(opened.id, opened.since_ns, self._now_ns, then)
 
     def _take(self, opened: _Open, said: list[Received], frames: list[Received]) -> None:
         """What the log gave; a frame that cannot be read belongs to the one before it."""

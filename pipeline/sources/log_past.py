@@ -31,12 +31,13 @@ ASKED_MAX: Final = 8_192  # two for each of the captures that may be open at onc
 
 class _Asked(NamedTuple):
     id: DeviceId
-    since_ns: int
+    from_ns: int
+    to_ns: int
     then: Callable[[list[Received]], None]
 
 
 class LogPast:
-    """`async with LogPast(…) as past: past.fetch(gun, since_ns, then)`.
+    """`async with LogPast(…) as past: past.fetch(gun, from_ns, to_ns, then)`.
 
     While there is no broker it waits for one, like everything that has a Link.
     """
@@ -82,12 +83,14 @@ class LogPast:
         """Messages have come that arrived then; by the broker's clock, as all times here."""
         self.now_ns = max(self.now_ns, now_ns)
 
-    def fetch(self, id_: DeviceId, since_ns: int, then: Callable[[list[Received]], None]) -> None:
-        """Have a gun's frames that arrived since then handed to `then`, some time later."""
+    def fetch(
+        self, id_: DeviceId, from_ns: int, to_ns: int, then: Callable[[list[Received]], None]
+    ) -> None:
+        """Have a gun's frames that arrived in a span handed to `then`, some time later."""
         if len(self._asked) >= ASKED_MAX:
             self.refused += 1
             return
-        self._asked.append(_Asked(id_, since_ns, then))
+        self._asked.append(_Asked(id_, from_ns, to_ns, then))
         self._news.set()
 
     async def _prepare(self, connection: JetStream) -> None:
@@ -100,9 +103,10 @@ class LogPast:
             self._news.clear()
             while self._asked:
                 asked = self._asked[0]
-                frames = await telemetry_log.frames_since(connection, asked.id, asked.since_ns)
+                id_, from_ns, to_ns, then = asked
+                frames = await telemetry_log.frames_within(connection, id_, from_ns, to_ns)
                 self._asked.popleft()
-                asked.then(frames)
+                then(frames)
             if self._leaving:
                 await telemetry_log.forget_holder(connection, self._holder)
                 self._left.set()

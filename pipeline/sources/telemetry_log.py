@@ -114,7 +114,7 @@ async def _make_stream(log: JetStream, bytes_max: int) -> None:
         "storage": "file",
         "max_bytes": bytes_max,
         "discard": "old",  # of a fleet that nobody has watched for so long, the newest matters
-        "allow_direct": True,  # so that `frames_since` needs no consumer
+        "allow_direct": True,  # so that `frames_within` needs no consumer
         "sources": [
             {
                 "name": MQTT_STREAM,
@@ -172,16 +172,18 @@ async def gaps(log: JetStream) -> list[int]:
     return sorted(state.get("deleted") or [])
 
 
-async def frames_since(log: JetStream, id_: DeviceId, since_ns: int) -> list[Received]:
-    """A gun's frames that were stored since then and still are, as NatsSource gives them."""
+async def frames_within(log: JetStream, id_: DeviceId, from_ns: int, to_ns: int) -> list[Received]:
+    """A gun's frames that were stored from then to then and still are, as NatsSource gives them."""
     wanted = f"tel.*.{id_.clinic}.{id_.device}.telemetry"
-    place: JsonObject = {"start_time": _rfc3339(since_ns)}
+    place: JsonObject = {"start_time": _rfc3339(max(from_ns, 0))}
     found: list[Received] = []
     while True:
         request = {"batch": READ_MESSAGES, "next_by_subj": wanted, **place}
         *messages, end = await log.ask_many(f"DIRECT.GET.{STREAM}", request)
         for each in messages:
             stored_at_ns = _nanoseconds((each.headers or {})["Nats-Time-Stamp"])
+            if stored_at_ns > to_ns:
+                return found
             topic = f"massage/v1/{id_.clinic}/{id_.device}/telemetry"
             found.append(Received(stored_at_ns, topic, each.data))
         if not messages or (end.headers or {}).get("Nats-Num-Pending") == "0":
