@@ -20,7 +20,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from scipy import signal
 
 from benchmarks import c_twin
-from pipeline import contact, force, kernels, weighting, wire
+from pipeline import baseline, contact, kernels, weighting, wire
 from pipeline.features import GENERIC, FeatureExtractor, warm_up
 from pipeline.model import DeviceId, Frame
 from pipeline.stiffness import STIFFNESS_MODEL
@@ -157,7 +157,7 @@ def test_contact_interpret(benchmark: BenchmarkFixture) -> None:
     frames = stream()
     some = [next(frames) for _ in range(80)]
     hops = signals.run_kernel(signals.fresh(), some)
-    units = np.zeros(1, force.UNIT)
+    units = np.zeros(1, baseline.UNIT)
     GENERIC.fill(units[0])
     state, turns = np.zeros(1, contact.CONTACT), count()
 

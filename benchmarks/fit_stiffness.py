@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devices.profile import load_profiles
-from pipeline import contact, force, wire
+from pipeline import baseline, contact, wire
 from pipeline.calibration import CalibrationError
 from pipeline.capture import read_recording
 from pipeline.evaluation import bench_of, by_gun, calibrate_from_files, read_truth
@@ -44,7 +44,7 @@ def cues_of(path: Path, gun: Calibration) -> tuple[Floats, NDArray[np.int64]]:
     truth = read_truth(path)
     frames = sorted(_frames(path.with_name(truth.name + ".parquet")), key=lambda f: f.seq)
     hops = signal_hops(frames)
-    units = np.zeros(1, force.UNIT)
+    units = np.zeros(1, baseline.UNIT)
     gun.fill(units[0])
     meaning = np.zeros(hops.size, contact.MEANING)
     contact.interpret(np.zeros(1, contact.CONTACT), units, STIFFNESS_MODEL, hops, meaning)

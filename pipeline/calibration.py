@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import contact, force
+from pipeline import baseline, contact, force
 from pipeline.features import GENERIC, Calibration, signal_hops
 from pipeline.identification import identify, soft_log_sd
 from pipeline.model import DeviceId, Frame
@@ -211,7 +211,7 @@ def _free_run(hops: NDArray[Any], load: _Load, stroke_m: float) -> Calibration:
             f" {LEAST_SPEEDS} are needed: begin every speed with 3 s in air"
         )
     rows.sort(key=lambda row: row.speed_hz)
-    by_speed = _FreeRow(*zip(*rows[: force.MAX_SPEEDS], strict=True))
+    by_speed = _FreeRow(*zip(*rows[: baseline.MAX_SPEEDS], strict=True))
     try:
         return Calibration(True, stroke_m, GENERIC.mass_kg, **by_speed._asdict())
     except ValueError as error:
@@ -250,7 +250,7 @@ def _loaded(
     hops: NDArray[Any], load: _Load, calibration: Calibration
 ) -> tuple[NDArray[Any], NDArray[np.bool_], Floats]:
     """Run the live path over the bench: its meaning, which hops to fit, the load in them."""
-    units = np.zeros(int(hops["slot"].max()) + 1, force.UNIT)
+    units = np.zeros(int(hops["slot"].max()) + 1, baseline.UNIT)
     for unit in units:
         calibration.fill(unit)
     meaning = np.zeros(hops.size, contact.MEANING)

@@ -23,21 +23,16 @@ from numba import njit
 from numpy.typing import NDArray
 
 from pipeline import dwell
-from pipeline.force import (
-    FORCE_HOPS,
+from pipeline.baseline import (
     LEAST_SECOND,
     MOST_GIVEN,
-    N_CUES,
-    N_TERMS,
     at_speed,
-    crest_factor,
     free_harmonics,
     interpolate,
-    push_force,
     relative_harmonics,
     shape_distance,
-    update_force,
 )
+from pipeline.force import FORCE_HOPS, N_CUES, N_TERMS, crest_factor, push_force, update_force
 from pipeline.kernels import MIN_PRESENT, Record
 from pipeline.waveform import N_PARAMETERS
 

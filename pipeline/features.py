@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import contact, dwell, force, kernels, wire
+from pipeline import baseline, contact, dwell, kernels, wire
 from pipeline.model import (
     UNKNOWN_SITE,
     DeviceId,
@@ -62,7 +62,7 @@ class Calibration:
 
     Tuples are by speed, ascending. `a1_per_hz2`: free-running first harmonic of the housing over f²
     [g/Hz²]; `second`, `third`: those harmonics over the first, phases relative to it; the rest as
-    in pipeline.force.UNIT.
+    in pipeline.baseline.UNIT.
     """
 
     calibrated: bool
@@ -91,11 +91,12 @@ class Calibration:
     def __post_init__(self) -> None:
         by_speed = (self.a1_per_hz2, self.second, self.third, self.i0_a)
         n = len(self.speed_hz)
-        if not 1 <= n <= force.MAX_SPEEDS or any(len(values) != n for values in by_speed):
+        if not 1 <= n <= baseline.MAX_SPEEDS or any(len(values) != n for values in by_speed):
             counts = [n, *(len(values) for values in by_speed)]
             raise ValueError(
-                f"a calibration needs 1 to {force.MAX_SPEEDS} speeds and one a1_per_hz2, second, "
-                f"third and i0_a for each, not {counts}: thin out the speeds of its bench session"
+                f"a calibration needs 1 to {baseline.MAX_SPEEDS} speeds and one a1_per_hz2, "
+                f"second, third and i0_a for each, not {counts}: thin out the speeds of its "
+                "bench session"
             )
         if not {len(self.i1_a), len(self.i2_a)} <= {0, n} or len(self.gun) != N_GUN:
             raise ValueError(
@@ -188,7 +189,7 @@ class FeatureExtractor:
         self._models: dict[DeviceId, str] = {}
         self._signal = np.zeros(0, kernels.SIGNAL)
         self._contact = np.zeros(0, contact.CONTACT)
-        self._units = np.zeros(0, force.UNIT)
+        self._units = np.zeros(0, baseline.UNIT)
 
     # What is known of the guns.
 
@@ -462,7 +463,7 @@ def warm_up_samples() -> None:
 
 def warm_up_meaning() -> None:
     """Compile the half of it that needs nothing of the other, and may be done beside it."""
-    state, units = np.zeros(1, contact.CONTACT), np.zeros(1, force.UNIT)
+    state, units = np.zeros(1, contact.CONTACT), np.zeros(1, baseline.UNIT)
     hops, meaning = np.zeros(1, kernels.HOP), np.zeros(1, contact.MEANING)
     contact.interpret(state, units, STIFFNESS_MODEL, hops, meaning)
 

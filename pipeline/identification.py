@@ -23,7 +23,7 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
-from pipeline import force, waveform
+from pipeline import baseline, waveform
 from pipeline.features import Calibration
 from pipeline.kernels import Record
 
@@ -117,7 +117,7 @@ def _explain(
     gun: Calibration, hops: NDArray[Any], load_n: Floats, p: Floats, *, anew: bool
 ) -> Floats:
     """Residuals (n, N_RESIDUALS) of each hop at its best; `p` as in `explain`."""
-    units = np.zeros(1, force.UNIT)
+    units = np.zeros(1, baseline.UNIT)
     gun.fill(units[0])
     out = np.zeros((hops.size, waveform.N_RESIDUALS))
     explain(units, hops, load_n, p, anew, out)
@@ -156,9 +156,9 @@ def explain(
 @njit(cache=True, nogil=True)
 def _loaded_stroke(unit: Record, row: Record) -> waveform.Stroke:
     f = row.f_hz
-    a1 = force.interpolate(f, unit.speed_hz, unit.a1_per_hz2, unit.n_speeds) * f * f
-    i0 = force.interpolate(f, unit.speed_hz, unit.i0_a, unit.n_speeds)
+    a1 = baseline.interpolate(f, unit.speed_hz, unit.a1_per_hz2, unit.n_speeds) * f * f
+    i0 = baseline.interpolate(f, unit.speed_hz, unit.i0_a, unit.n_speeds)
     z, free = np.zeros(3, np.complex128), np.zeros(3, np.complex128)
-    force.relative_harmonics(row, a1, z)
-    force.free_harmonics(unit, f, free)
-    return force.stroke_of(unit, row, z, free, a1, 1.0, row.mean[3] - i0, 0.0)
+    baseline.relative_harmonics(row, a1, z)
+    baseline.free_harmonics(unit, f, free)
+    return baseline.stroke_of(unit, row, z, free, a1, 1.0, row.mean[3] - i0, 0.0)

@@ -7,11 +7,12 @@ contact force F(θ) pushes back, so that over one stroke
 
 with A the free-running amplitude at this speed and M the mass that moves. F is a push that can only
 be positive; tissue answers with F = k δⁿ (1 + c δ̇) while compressed (K. H. Hunt, F. R. E. Crossley,
-J. Appl. Mech. 42 (1975) 440, eq. 12; n = 3/2 is Hertz) and δ(θ) = δ0 + slider + housing, both
-known from the crank and from the measured acceleration. What is left to find is the depth δ0, the
-damping c, the crank angle φ and the mean force F0: four numbers, from the first three harmonics of
-a_housing (six numbers) and the motor current, whose mean is the work done on the tissue. A damped
-Gauss-Newton finds them; its normal matrix gives the uncertainty.
+J. Appl. Mech. 42 (1975) 440, eq. 12; n = 3/2 is Hertz, and the mean force hardly depends on n
+between 1.2 and 2.5) and δ(θ) = δ0 + slider + housing, both known from the crank and from the
+measured acceleration. What is left to find is the depth δ0, the damping c, the crank angle φ and
+the mean force F0: four numbers, from the first three harmonics of a_housing (six numbers) and the
+motor current, whose mean is the work done on the tissue. A damped Gauss-Newton finds them; its
+normal matrix gives the uncertainty.
 
 Two things belong to the gun and are found at its bench (pipeline.identification). The crank does
 not turn evenly: a motor whose winding drops R·i turns slower by R·i / K, so the current's ripple at
@@ -39,7 +40,6 @@ POINTS = 32  # per stroke; harmonics up to the third are exact to 1e-3 with it
 N_PARAMETERS = 4  # log depth, log damping, crank angle, log mean force over I0
 DEPTH, DAMPING, ANGLE, FORCE = range(N_PARAMETERS)
 N_RESIDUALS, N_OF_ONE = 13, 9  # of two strokes, which a bouncing head takes together; of one
-EXPONENT_HALVES = 3  # n = 3/2, Hertz; the mean force hardly depends on n between 1.2 and 2.5
 
 _THETA = 2.0 * math.pi * np.arange(POINTS) / POINTS
 _COS = np.array([np.cos(k * _THETA) for k in (0.5, 1.0, 1.5, 2.0, 3.0)])  # as in `Orders`

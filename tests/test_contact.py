@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import contact, force, kernels
+from pipeline import baseline, contact, force, kernels
 from pipeline.features import Calibration
 from pipeline.stiffness import STIFFNESS_MODEL
 
@@ -51,7 +51,7 @@ def learnt(*parts: np.ndarray) -> complex:
 
 def interpreted(hops: np.ndarray, known: bool = True) -> tuple[np.void, np.ndarray]:
     """A gun's state after these hops, and what each of them meant; `known` by its bench."""
-    units, state = np.zeros(1, force.UNIT), np.zeros(1, contact.CONTACT)
+    units, state = np.zeros(1, baseline.UNIT), np.zeros(1, contact.CONTACT)
     KNOWN.fill(units[0])
     units["calibrated"] = known
     meaning = np.zeros(hops.size, contact.MEANING)
@@ -94,7 +94,7 @@ def test_at_another_speed_the_hand_is_learnt_anew() -> None:
 
 def carried(scale: float, second: complex, from_hz: float, to_hz: float) -> tuple[float, complex]:
     """What a hand learnt in air at one speed is believed to do at another."""
-    units, state = np.zeros(1, force.UNIT), np.zeros(1, contact.CONTACT)
+    units, state = np.zeros(1, baseline.UNIT), np.zeros(1, contact.CONTACT)
     KNOWN.fill(units[0])
     shift = second - SECOND
     state["a1_scale"], state["learnt_hz"] = scale, from_hz
@@ -196,7 +196,7 @@ def test_the_current_never_outweighs_a_wave_that_is_badly_explained(
     raw: float, log_var: float, work_a: float
 ) -> None:
     """On a tendon it is wrong by half, just where the wave is hard to explain."""
-    units, state = np.zeros(1, force.UNIT), np.zeros(1, contact.CONTACT)
+    units, state = np.zeros(1, baseline.UNIT), np.zeros(1, contact.CONTACT)
     KNOWN.fill(units[0])
     state["learnt_hz"], state["stiffness"] = 36.0, 1.0
     combine(state, units, raw, log_var, work_a)
@@ -212,7 +212,7 @@ def combined(
     wave_n: float, turned: float = 0.0, work_a: float = 1.0, state: np.ndarray | None = None
 ) -> tuple[float, float]:
     """Force and relative SD where the wave says `wave_n`, and the current 30 N for each ampere."""
-    units = np.zeros(1, force.UNIT)
+    units = np.zeros(1, baseline.UNIT)
     KNOWN.fill(units[0])
     if state is None:
         state = np.zeros(1, contact.CONTACT)
@@ -263,7 +263,7 @@ def test_on_muscle_next_to_no_current_is_less_force_than_the_bench_knew() -> Non
 
 def test_where_strokes_clip_the_force_is_less_certain() -> None:
     def sd(clipped: float) -> float:
-        units, state, row = (np.zeros(1, d) for d in (force.UNIT, contact.CONTACT, kernels.HOP))
+        units, state, row = (np.zeros(1, d) for d in (baseline.UNIT, contact.CONTACT, kernels.HOP))
         KNOWN.fill(units[0])
         row["f_hz"], row["mean"][0, 3], row["clipped"] = 36.0, 2.0, clipped
         state["learnt_hz"], state["stiffness"] = 36.0, 1.0
@@ -279,7 +279,7 @@ def test_in_a_hand_that_is_not_known_a_strange_wave_is_less_strange() -> None:
     """What it may be off by does not count as badly explained: a hand is no tendon."""
 
     def cost(learnt_hz: float) -> float:
-        units, state, row = (np.zeros(1, d) for d in (force.UNIT, contact.CONTACT, kernels.HOP))
+        units, state, row = (np.zeros(1, d) for d in (baseline.UNIT, contact.CONTACT, kernels.HOP))
         KNOWN.fill(units[0])
         row["f_hz"], row["mean"][0, 3] = 36.0, 2.0
         state["learnt_hz"] = learnt_hz
@@ -296,7 +296,7 @@ def test_a_bench_that_left_much_over_makes_bodies_less_certain() -> None:
     """Its two pads differ less than people do."""
     said = []
     for rel_sd in (0.03, 0.06):
-        units, state = np.zeros(1, force.UNIT), np.zeros(1, contact.CONTACT)
+        units, state = np.zeros(1, baseline.UNIT), np.zeros(1, contact.CONTACT)
         KNOWN.fill(units[0])
         units["force_rel_sd"], units["by_current_rel_sd"] = rel_sd, 0.0
         state["learnt_hz"] = 36.0
@@ -307,7 +307,7 @@ def test_a_bench_that_left_much_over_makes_bodies_less_certain() -> None:
 
 def test_what_cannot_be_explained_is_searched_for_once_a_second() -> None:
     """And when it changes, or the speed has: a search takes as long as all else together."""
-    units, state, row = (np.zeros(1, d) for d in (force.UNIT, contact.CONTACT, kernels.HOP))
+    units, state, row = (np.zeros(1, d) for d in (baseline.UNIT, contact.CONTACT, kernels.HOP))
     KNOWN.fill(units[0])
     row["f_hz"] = 36.0
     state["a1_scale"] = state["i0_scale"] = 1.0

@@ -14,7 +14,7 @@ import signals
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import contact, force, kernels, wire
+from pipeline import baseline, contact, kernels, wire
 from pipeline.features import (
     GENERIC,
     Advance,
@@ -301,7 +301,7 @@ def test_what_is_learnt_of_a_gun_later_counts_from_the_next_hop_on(undisturbed: 
             "i0_a": (0.6,) * 2,
         },
         {
-            name: (value,) * (force.MAX_SPEEDS + 1)
+            name: (value,) * (baseline.MAX_SPEEDS + 1)
             for name, value in {
                 "speed_hz": 40.0,
                 "a1_per_hz2": 0.002,
