@@ -138,6 +138,27 @@ def test_a_kill_before_anything_is_written_costs_a_capture_nothing(
     run(scenario())
 
 
+def test_what_arrived_later_is_not_read(broker: servers.Server) -> None:
+    """Hours may wait in the log after an outage; a capture needs what has been handled."""
+    got: list[list[Received]] = []
+
+    async def scenario() -> None:
+        async with source_of(broker) as source, kept(broker) as past:
+            await publish(broker, LOG)
+            messages: list[Received] = []
+            async for batch in source.batches():
+                messages += batch.messages
+                if len(messages) == len(LOG):
+                    break
+            frames = [each for each in messages if each.topic == frame_at(0).topic]
+            first, last = frames[40], frames[159]
+            past.fetch(GUN, first.received_at_ns, last.received_at_ns, got.append)
+            await until(lambda: got, "the log is read")
+            assert got == [frames[40:160]]
+
+    run(scenario())
+
+
 def test_the_log_keeps_what_was_committed_for_a_while_and_then_no_longer(
     broker: servers.Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
