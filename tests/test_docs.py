@@ -16,6 +16,7 @@ import typer
 
 from pipeline import (
     alarm_docs,
+    baseline,
     calibration,
     contact,
     dwell,
@@ -40,7 +41,10 @@ FENCE = re.compile(r"```(\w*)\n(.*?)```", re.DOTALL)
 CODE = re.compile(r"`([^`\n]+)`")
 # Of what `code` stands for: a file of this repository, in whole or by its folder.
 OUR_PATH = re.compile(r"(?:pipeline|devices|dashboards|deploy|tests|benchmarks|docs)/[\w./-]*\w/?")
-MATHS = (contact, dwell, force, waveform, kernels, tracking, weighting, stiffness, rules.conditions)
+MATHS = (
+    *(contact, dwell, force, baseline, waveform, kernels, tracking, weighting, stiffness),
+    rules.conditions,
+)
 
 
 def text_of(page: Path) -> str:
