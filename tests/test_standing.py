@@ -160,6 +160,7 @@ class Disk:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._connections: list[sqlite3.Connection] = []
+        self._hangs_at = "COMMIT"
         self._turns = threading.Event()
         self._turns.set()
         self._open = schema.open_writer
@@ -173,7 +174,7 @@ class Disk:
         return connection
 
     def _before(self, statement: str) -> None:
-        if statement == "COMMIT":
+        if statement.strip().startswith(self._hangs_at):
             assert self._turns.wait(60.0), "the test has forgotten its disk"
 
     @contextmanager
@@ -183,7 +184,10 @@ class Disk:
             "gone": (lambda: self._database.rename(away), lambda: away.rename(self._database)),
             "read-only": (lambda: self._set_read_only("ON"), lambda: self._set_read_only("OFF")),
             "hangs": (self._turns.clear, self._turns.set),
+            "hangs in retention": (self._turns.clear, self._turns.set),
         }[fault]
+        if fault == "hangs in retention":
+            self._hangs_at = "DELETE FROM dead_letter WHERE position IN"  # retention alone does
         begin()
         try:
             yield
@@ -195,7 +199,7 @@ class Disk:
             connection.execute(f"PRAGMA query_only = {value}")
 
 
-@pytest.mark.parametrize("fault", ["gone", "read-only", "hangs"])
+@pytest.mark.parametrize("fault", ["gone", "read-only", "hangs", "hangs in retention"])
 def test_a_store_that_takes_nothing_is_told(
     broker: servers.Server,
     log: list[Received],
@@ -204,6 +208,7 @@ def test_a_store_that_takes_nothing_is_told(
     fault: str,
 ) -> None:
     monkeypatch.setattr("pipeline.app.standing.NOT_STORING_S_MAX", 0.5)
+    monkeypatch.setattr("pipeline.app.keeper.RETIRE_S", 0.1)
     disk = Disk(monkeypatch)
     settings, url = with_port(settings_for(tmp_path, broker))
     with running(settings) as pipeline:

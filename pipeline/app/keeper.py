@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from copy import deepcopy
-from typing import Final
+from functools import partial
+from typing import Final, TypeVar
 
 import structlog
 
@@ -33,6 +34,8 @@ STALLED_S: Final = 0.1
 RETIRE_S: Final = 60.0
 RETIRE_BUSY_S: Final = 1.0  # while rows are being retired: this outruns a large fleet (retention)
 SHORT_S: Final = 2.5 * RETIRE_S  # a store at its bound has room for a minute, and no longer
+
+ResultT = TypeVar("ResultT")
 
 _log = structlog.get_logger("myoguard")
 
@@ -74,7 +77,7 @@ class Keeper:
         self._retire_due = Timer(RETIRE_S)
         self._working: asyncio.Task[None] | None = None
         self._failing_since_s: float | None = None
-        self._began_s: float | None = None  # the checkpoint that is under way
+        self._began_s: float | None = None  # what the store is doing
         self._shortage = Shortage.NONE
         self._short_since_s = 0.0
 
@@ -82,7 +85,8 @@ class Keeper:
     def failing_s(self) -> float:
         """For how long nothing could be stored; 0 while it can.
 
-        A checkpoint that takes longer than it is to the next is none yet: a disk may hang.
+        What takes longer than it is to the next checkpoint keeps that from coming: a disk may hang,
+        in a checkpoint or in retention.
         """
         now_s = time.monotonic()
         if self._failing_since_s is not None:
@@ -148,20 +152,26 @@ class Keeper:
                 _log.info("stored again")
             self._failing_since_s = None
 
+    async def _in_store(self, work: Callable[[], ResultT]) -> ResultT:
+        """On a thread, with its beginning known for as long as it takes."""
+        self._began_s = time.monotonic()
+        try:
+            return await asyncio.to_thread(work)
+        finally:
+            self._began_s = None
+
     async def _checkpoint(self) -> None:
         """Store what has gathered; let the broker forget it. StoreWriteError: nothing happened."""
         records, self._records = self._records, []
         position, uncommitted = self._position, self._uncommitted
         asked_s = time.monotonic()
         snapshot, counters = self._monitor.snapshot(), deepcopy(self._monitor.counters)
-        began_s = self._began_s = time.monotonic()
+        began_s = time.monotonic()
         try:
-            await asyncio.to_thread(self._store.checkpoint, records, snapshot, counters)
+            await self._in_store(partial(self._store.checkpoint, records, snapshot, counters))
         except StoreWriteError:
             self._records[:0] = records
             raise
-        finally:
-            self._began_s = None
         self._latency.observe("checkpoint", time.monotonic() - began_s)
         self._due.every_s = seconds_apart(time.monotonic() - asked_s, self._again_s)
         self._uncommitted -= uncommitted
@@ -172,7 +182,8 @@ class Keeper:
     async def _retire(self, now_s: float) -> None:
         """Delete what is too old or too much, a bounded piece at a time."""
         if self._retire_due.is_due(now_s):
-            retired = await asyncio.to_thread(self._store.retire, self._retention, time.time_ns())
+            retire = partial(self._store.retire, self._retention, time.time_ns())
+            retired = await self._in_store(retire)
             if retired.for_room:
                 detail = retired.features + retired.rollups
                 self._shortage = Shortage.DETAIL if detail else Shortage.RECORDS
