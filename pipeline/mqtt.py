@@ -10,6 +10,7 @@ or payloads.
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 import struct
@@ -164,6 +165,7 @@ class Connection:
         self._endpoint = endpoint
         self._on_arrivals = on_arrivals
         self._unacknowledged: set[int] = set()  # 65,535 at most: the range of packet identifiers
+        self._is_connecting = self._is_left = False
         self._client = aiomqtt.Client(
             endpoint.host,
             endpoint.port,
@@ -179,8 +181,11 @@ class Connection:
         self._paho.manual_ack_set(True)
         self._paho.on_socket_open = self._tap
         self._paho.on_connect = self._remember_session
+        self._connect_socket = self._client._client_connect
+        self._client._client_connect = self._connect  # type: ignore[method-assign]
 
     async def __aenter__(self) -> Self:
+        self._loop, self._is_connecting = asyncio.get_running_loop(), True
         try:
             await self._client.__aenter__()
         except aiomqtt.MqttError as error:
@@ -190,9 +195,23 @@ class Connection:
                 "check that it runs, the address and the credentials"
             ) from None
         except BaseException:  # cancelled while connecting
-            self._drop_socket()
+            self._is_left = True
+            if not self._is_connecting:
+                self._drop_socket()
             raise
         return self
+
+    def _connect(self) -> None:
+        """On aiomqtt's thread, which goes on when who waits for it is cancelled."""
+        try:
+            self._connect_socket()
+        finally:
+            self._loop.call_soon_threadsafe(self._connect_ended)
+
+    def _connect_ended(self) -> None:
+        self._is_connecting = False
+        if self._is_left:
+            self._drop_socket()
 
     async def __aexit__(
         self,

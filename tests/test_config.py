@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -406,8 +406,17 @@ VALUES = st.one_of(
 )
 
 
+def test_the_home_of_nobody_is_a_fault(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load(write(tmp_path, '[broker]\nca_file = "~nobody-here/ca.pem"\n'))
+    (fault,) = raised.value.faults
+    assert (fault.key, fault.value) == ("broker.ca_file", '"~nobody-here/ca.pem"')
+    assert "home directory" in fault.problem
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.dictionaries(st.sampled_from(sorted(KEYS)), VALUES, max_size=6))
+@example({"broker.ca_file": "~0"})
 def test_any_values_give_settings_or_faults_and_nothing_else(values: dict[str, object]) -> None:
     tables: dict[str, dict[str, object]] = {}
     for key, value in values.items():

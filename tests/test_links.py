@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 import servers
+from paho.mqtt.client import Client as PahoClient
 from scenario import run, until
 
 from pipeline import jetstream, mqtt
@@ -43,6 +45,35 @@ def put_right(
 
 def openssl(*words: object) -> None:
     subprocess.run(["openssl", *map(str, words)], check=True, capture_output=True)
+
+
+def test_a_connect_that_is_cancelled_leaves_no_socket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name is looked up, and a host called, on a thread that goes on when nobody waits for it."""
+    called, answered = threading.Event(), threading.Event()
+    create_socket = PahoClient._create_socket
+
+    def call_slowly(client: PahoClient) -> object:
+        called.set()
+        assert answered.wait(servers.DEADLINE_S)
+        return create_socket(client)
+
+    async def scenario(url: str) -> Connection:
+        connection = Connection(parse_endpoint(url, client_id="t", persistent=False))
+        entering = asyncio.create_task(connection.__aenter__())
+        await asyncio.to_thread(called.wait, servers.DEADLINE_S)
+        entering.cancel()
+        with suppress(asyncio.CancelledError):
+            await entering
+        asyncio.get_running_loop().call_later(0.1, answered.set)  # when the loop is being ended
+        return connection
+
+    monkeypatch.setattr(PahoClient, "_create_socket", call_slowly)
+    with servers.mosquitto(tmp_path) as broker:
+        connection = asyncio.run(scenario(broker.url))
+        assert connection._paho.socket() is None
+        assert connection._client._misc_task.done()
 
 
 def test_a_connection_holds_back_no_small_message(tmp_path: Path) -> None:

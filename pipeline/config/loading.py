@@ -95,19 +95,27 @@ def _read(path: Path) -> Table:
         problem = f"is not TOML: {error}"
         remedy = "correct the line; text stands in quotes, a table begins with [name]"
     else:
-        return _with_absolute_paths(table, path.parent)
+        return _with_absolute_paths(table, path)
     raise ConfigError([Fault("", "", str(path), problem, remedy)])
 
 
-def _with_absolute_paths(table: Table, directory: Path) -> Table:
+def _with_absolute_paths(table: Table, path: Path) -> Table:
     """Relative paths lead from the file, wherever the command was given."""
+    found = []
     for key, field in faults.known_keys().items():
         section, _, name = key.partition(".")
         inner = table.get(section)
         if not isinstance(inner, dict) or not isinstance(inner.get(name), str):
             continue
         if Path in faults.kinds(field):
-            inner[name] = str(directory.absolute() / Path(inner[name]).expanduser())
+            try:
+                inner[name] = str(path.parent.absolute() / Path(inner[name]).expanduser())
+            except RuntimeError:  # as `~name` has it
+                problem = "is in the home directory of somebody who has none"
+                remedy = "write the path from / on, or from ~/"
+                found.append(Fault(key, faults.show(inner[name]), str(path), problem, remedy))
+    if found:
+        raise ConfigError(found)
     return table
 
 
