@@ -192,7 +192,7 @@ def update_force(
     doubt = HAND_SHARE * math.sqrt(hand_var)
     s = stroke_of(unit, row, z, free, a1, a1_scale, work_a, doubt)
     normal = np.zeros((N_PARAMETERS, N_PARAMETERS))
-    p = np.empty(N_PARAMETERS)  # a copy, for the same reason
+    p = np.empty(N_PARAMETERS)  # a copy, as of `gun` in baseline.stroke_of
     for k in range(N_PARAMETERS):
         p[k] = c.p[k]
     held = c.turned < ANOTHER_SPEED

@@ -182,6 +182,7 @@ class Connection:
         self._paho.on_socket_open = self._tap
         self._paho.on_connect = self._remember_session
         self._connect_socket = self._client._client_connect
+        # aiomqtt has no hook there, and what its thread does must be known to have ended
         self._client._client_connect = self._connect  # type: ignore[method-assign]
 
     async def __aenter__(self) -> Self:

@@ -155,12 +155,15 @@ def test_a_broker_that_hangs_is_told_of(
     assert "NO_FRAMES" in raised
 
 
+RETIRING = "DELETE FROM dead_letter WHERE position IN"  # retention alone says so
+
+
 class Disk:
     """What the store writes to, as a fault would have it; `fails` names the fault."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._connections: list[sqlite3.Connection] = []
-        self._hangs_at = "COMMIT"
+        self._hangs_at = ""
         self._turns = threading.Event()
         self._turns.set()
         self._open = schema.open_writer
@@ -183,16 +186,18 @@ class Disk:
         begin, end = {
             "gone": (lambda: self._database.rename(away), lambda: away.rename(self._database)),
             "read-only": (lambda: self._set_read_only("ON"), lambda: self._set_read_only("OFF")),
-            "hangs": (self._turns.clear, self._turns.set),
-            "hangs in retention": (self._turns.clear, self._turns.set),
+            "hangs": (lambda: self._hang_at("COMMIT"), self._turns.set),
+            "hangs in retention": (lambda: self._hang_at(RETIRING), self._turns.set),
         }[fault]
-        if fault == "hangs in retention":
-            self._hangs_at = "DELETE FROM dead_letter WHERE position IN"  # retention alone does
         begin()
         try:
             yield
         finally:
             end()
+
+    def _hang_at(self, statement: str) -> None:
+        self._hangs_at = statement
+        self._turns.clear()
 
     def _set_read_only(self, value: str) -> None:
         for connection in self._connections:
